@@ -1,0 +1,47 @@
+"""Each aggregate as a pair of pure functions and the type of its streams."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from domain import commands as c
+from domain import delivery, merchant, payment, refund, refund_float, transfer
+from domain.events import Event
+from domain.values import Mode, derived_id
+
+S = TypeVar("S")
+C = TypeVar("C", bound=c.Command)
+
+
+@dataclass(frozen=True)
+class Decider(Generic[S, C]):
+    stream_type: str
+    decide: Callable[[C, S | None], tuple[Event, ...]]
+    evolve: Callable[[S | None, Event], S]
+
+
+PAYMENT = Decider[payment.PaymentSession, c.SessionCommand](
+    "payment_session", payment.decide, payment.evolve
+)
+REFUND = Decider[refund.Refund, c.RefundCommand]("refund", refund.decide, refund.evolve)
+REFUND_FLOAT = Decider[refund_float.RefundFloat, c.FloatCommand](
+    "refund_float", refund_float.decide, refund_float.evolve
+)
+TRANSFER = Decider[transfer.OnchainTransfer, c.TransferCommand](
+    "onchain_transfer", transfer.decide, transfer.evolve
+)
+MERCHANT = Decider[merchant.Merchant, c.MerchantCommand](
+    "merchant", merchant.decide, merchant.evolve
+)
+DELIVERY = Decider[delivery.WebhookDelivery, c.DeliveryCommand](
+    "webhook_delivery", delivery.decide, delivery.evolve
+)
+
+
+def transfer_stream_id(transfer_id: str) -> UUID:
+    return derived_id("onchain_transfer", transfer_id)
+
+
+def float_id(merchant_id: UUID, mode: Mode, asset: str) -> UUID:
+    return derived_id("refund_float", merchant_id.hex, mode, asset)

@@ -1,0 +1,221 @@
+"""Ports to the chain, the bus, the signer and webhook receivers.
+
+Shapes  A bus message is acked only after the commit of what it caused. Outgoing is the one
+        transaction of one refund.
+Errors  an outage is ports.Unavailable with the name of the service.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, Protocol
+from uuid import UUID
+
+from domain.networks import Network
+
+# ---------------------------------------------------------------- bus
+
+
+@dataclass(slots=True)
+class BusMessage:
+    """A message pulled from a durable consumer; ack only after the commit."""
+
+    subject: str
+    data: bytes
+    deliveries: int  # 1 the first time
+    handle: object = field(repr=False)
+    message_id: str = ""  # as it was published
+
+
+class Bus(Protocol):
+    """NATS: JetStream for what must arrive, core for hints that may be lost."""
+
+    async def publish(self, subject: str, data: bytes, *, message_id: str) -> None:
+        """Store durably in the stream; raises Unavailable("nats", ...)."""
+        ...
+
+    async def pull(
+        self, subject: str, durable: str, *, limit: int, wait_seconds: float
+    ) -> Sequence[BusMessage]: ...
+
+    async def ack(self, message: BusMessage) -> None: ...
+
+    async def retry_later(self, message: BusMessage, delay_seconds: float) -> None: ...
+
+    async def give_up(self, message: BusMessage) -> None: ...
+
+    async def hint(self, subject: str, data: bytes = b"") -> None:
+        """Tell whoever listens now. Never raises: a hint may be lost."""
+        ...
+
+    def hints(self, subject: str) -> AsyncIterator[bytes]:
+        """Hints as they come; ends and resumes by itself when the server is away."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedMessage:
+    """A message no number of tries would get through; a person looks at it."""
+
+    source: str
+    message_id: str
+    subject: str
+    data: bytes
+    error: str
+    at: datetime
+
+
+class ParkedMessages(Protocol):
+    async def park(self, message: ParkedMessage) -> None:
+        """Keep it, before the bus is told to give it up. Again is the same once."""
+        ...
+
+    async def list(self, limit: int) -> Sequence[ParkedMessage]:
+        """Newest first."""
+        ...
+
+
+# ---------------------------------------------------------------- chain access
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    tx_hash: str
+    block_number: int
+    block_hash: str
+    succeeded: bool
+    transfers: tuple[tuple[str, str, str, int], ...]  # token, sender, recipient, units
+
+
+class ChainClient(Protocol):
+    """JSON-RPC of one network, as the refund sender needs it. Raises Unavailable("rpc", ...)."""
+
+    network: Network
+
+    async def head_number(self) -> int: ...
+
+    async def receipt(self, tx_hash: str) -> Receipt | None: ...
+
+    async def transaction_count(self, address: str, *, pending: bool = False) -> int: ...
+
+    async def fees(self) -> tuple[int, int]:
+        """Max fee and tip per gas, in wei."""
+        ...
+
+    async def simulate_transfer(
+        self, token: str, sender: str, recipient: str, units: int
+    ) -> str | None:
+        """None when the transfer would succeed, else why not."""
+        ...
+
+    async def broadcast(self, raw: bytes) -> None:
+        """Hand the signed bytes to the network. Any answer of the node is fine: receipts decide."""
+        ...
+
+    async def balance(self, token: str, holder: str) -> int: ...
+
+    async def native_balance(self, holder: str) -> int: ...
+
+
+# ---------------------------------------------------------------- paying out
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One refund's one transaction: its nonce is reserved, and later its bytes are signed."""
+
+    refund_id: UUID
+    network: str
+    wallet: str
+    nonce: int
+    state: Literal["reserved", "signed", "refused"]
+    raw: bytes | None
+    tx_hash: str | None
+    refusal: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Payout:
+    """Everything the signer needs to pay one refund, and may check again."""
+
+    refund_id: UUID
+    merchant_id: UUID
+    network: Network
+    wallet: str
+    wallet_index: int
+    token: str
+    destination: str
+    units: int
+    max_fee: int  # wei per gas
+    tip: int  # wei per gas
+    first_nonce: int  # of the wallet, should this be its first transaction here
+
+
+class OutgoingBook(Protocol):
+    """Nonces and signed bytes, shared with the signer process through the database."""
+
+    async def reserve(self, payout: Payout) -> Outgoing:
+        """Nonce and row in one transaction; the same row again for the same refund."""
+        ...
+
+    async def find(self, refund_id: UUID) -> Outgoing | None: ...
+
+
+# ---------------------------------------------------------------- webhooks
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """One HTTP POST. `error` is None exactly when the receiver answered 2xx."""
+
+    status_code: int | None
+    latency_ms: int
+    error: str | None
+    response_excerpt: bytes  # at most 16 KiB
+    retry_after_seconds: int | None
+
+
+class WebhookPoster(Protocol):
+    async def post(
+        self, *, url: str, secrets: Sequence[bytes], message_id: str, body: bytes
+    ) -> Attempted:
+        """Sign with both schemes and send once. Never raises for what a receiver does."""
+        ...
+
+    async def check_url(self, url: str) -> None:
+        """Raises EndpointUrlRefused for a URL we would never post to."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """How long an endpoint has been failing every attempt."""
+
+    since: datetime
+    attempts: int
+
+
+class EndpointHealth(Protocol):
+    """Which endpoints fail every attempt, over all workers and restarts."""
+
+    async def failed(self, endpoint_id: UUID, at: datetime, *, quiet_seconds: int) -> Failing:
+        """Count a failed attempt. After `quiet_seconds` without one the count starts anew."""
+        ...
+
+    async def succeeded(self, endpoint_id: UUID) -> None: ...
+
+
+class Checkpoints(Protocol):
+    """How far a process that follows the log has come; kept apart from the log."""
+
+    async def position(self, follower: str) -> int:
+        """The last position that is dealt with; 0 at first."""
+        ...
+
+    async def move(self, follower: str, position: int) -> None:
+        """Forward only: an older position changes nothing."""
+        ...
+
+    async def park(self, follower: str, position: int, reason: str) -> None:
+        """Set one event aside where an operator sees it, so that the rest can go on."""
+        ...

@@ -1,0 +1,208 @@
+"""What read models answer. Projections implement these; nothing here is a source of truth.
+
+Shapes  Rows carry the folded state of a stream with its version and log position. Pages are
+        keyset pages, newest first; `next_cursor` is opaque and None on the last page.
+Errors  CursorMalformed (domain/errors.py); ports.StoreUnavailable when the database is away. A lagging view is not an error: wait
+        for a position with `Progress.wait_for`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Generic, Protocol, TypeVar
+from uuid import UUID
+
+from domain.delivery import WebhookDelivery
+from domain.matching import AddressOwner
+from domain.payment import PaymentSession
+from domain.refund import Refund
+from domain.values import Mode
+
+T = TypeVar("T")
+PAGE_SIZE_MAX = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    items: tuple[T, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyHolder:
+    """What an API key opens."""
+
+    key_id: UUID
+    merchant_id: UUID
+    mode: Mode
+    scopes: tuple[str, ...]
+
+
+class ApiKeys(Protocol):
+    async def holder(self, key_hash: str) -> KeyHolder | None:
+        """Whose key it is; None for unknown and revoked ones."""
+        ...
+
+
+class WatchList(Protocol):
+    async def owner_of(self, network: str, address: str) -> AddressOwner | None:
+        """Who was given this address (lower case). Test and live addresses never mix."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    session: PaymentSession
+    version: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionQuery:
+    merchant_id: UUID
+    mode: Mode
+    limit: int = 20
+    cursor: str | None = None
+    status: str | None = None
+    network: str | None = None
+    merchant_reference: str | None = None
+    tx_hash: str | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+
+
+class SessionReads(Protocol):
+    async def find(self, session_id: UUID) -> SessionRow | None:
+        """One session of any merchant: the caller checks whose it is."""
+        ...
+
+    async def page(self, query: SessionQuery) -> Page[SessionRow]: ...
+
+    async def due_to_expire(self, now: datetime, limit: int) -> Sequence[UUID]:
+        """Open sessions whose window has closed, oldest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RefundRow:
+    refund: Refund
+    version: int
+    position: int
+
+
+class RefundReads(Protocol):
+    async def find(self, refund_id: UUID) -> RefundRow | None: ...
+
+    async def page(
+        self,
+        merchant_id: UUID,
+        mode: Mode,
+        *,
+        session_id: UUID | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
+    ) -> Page[RefundRow]: ...
+
+    async def unfinished(self, limit: int) -> Sequence[UUID]:
+        """Refunds neither completed nor failed, oldest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRow:
+    attempt: int
+    at: datetime
+    status_code: int | None
+    latency_ms: int
+    error: str | None
+    response_excerpt: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRow:
+    delivery: WebhookDelivery
+    position: int
+
+
+class DeliveryReads(Protocol):
+    async def find(self, delivery_id: UUID) -> DeliveryRow | None: ...
+
+    async def page(
+        self,
+        merchant_id: UUID,
+        mode: Mode,
+        *,
+        endpoint_id: UUID | None = None,
+        status: str | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
+    ) -> Page[DeliveryRow]: ...
+
+    async def attempts(self, delivery_id: UUID) -> Sequence[AttemptRow]: ...
+
+
+class DeliveryQueue(Protocol):
+    """Due deliveries, leased so that one worker at a time attempts each."""
+
+    async def claim(
+        self,
+        now: datetime,
+        *,
+        slots: int,
+        per_endpoint: int,
+        busy: dict[UUID, int],
+        lease_seconds: int,
+    ) -> Sequence[UUID]:
+        """Lease up to `slots` due deliveries, fair between endpoints.
+
+        `busy` counts each endpoint's attempts in flight here: none gets more than
+        `per_endpoint` together with them. A lease that runs out may be claimed again.
+        """
+        ...
+
+    async def release(self, delivery_id: UUID) -> None: ...
+
+    async def keep_response(self, delivery_id: UUID, attempt: int, excerpt: bytes) -> None:
+        """What the receiver answered, at most 16 KiB, for the delivery log."""
+        ...
+
+
+class ChainHeads(Protocol):
+    async def head(self, network: str) -> int | None:
+        """The number of the newest block the ingester has passed; None before the first."""
+        ...
+
+
+class Progress(Protocol):
+    async def wait_for(self, position: int, *, timeout_seconds: float) -> bool:
+        """Whether every read model contains this position within the time."""
+        ...
+
+    async def position(self, projection: str) -> int:
+        """The checkpoint of one projection; 0 before its first batch."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TrialBalance:
+    asset: str
+    debits: int
+    credits: int
+
+    @property
+    def difference(self) -> int:
+        return self.debits - self.credits
+
+
+@dataclass(frozen=True, slots=True)
+class AccountBalance:
+    account: str
+    asset: str
+    debits: int
+    credits: int
+
+
+class Books(Protocol):
+    async def trial_balance(self) -> Sequence[TrialBalance]: ...
+
+    async def balances(self) -> Sequence[AccountBalance]: ...

@@ -1,0 +1,180 @@
+"""Chain reports applied to transfers, sessions, floats and books, each exactly once.
+
+Shapes  One report, one append: the transfer's stream, what it pays for, and the journal. The
+        report's message id goes into the inbox with it, so a repeat does nothing.
+Errors  none of its own: reports are never refused. Outages pass through and the message comes
+        again.
+"""
+
+from uuid import UUID
+
+from application.chain_messages import SOURCE, ChainReport, ReorgReport, TransferReport
+from application.deciders import (
+    PAYMENT,
+    REFUND_FLOAT,
+    TRANSFER,
+    float_id,
+    transfer_stream_id,
+)
+from application.handling import Handler, UnitOfWork
+from application.ports import AlreadyProcessed, Context, InboxMessage, Stream
+from application.reads import WatchList
+from domain import commands as c
+from domain.events import ReorgDetected
+from domain.matching import attribute
+from domain.networks import NetworkBook
+from domain.transfer import OnchainTransfer
+from domain.values import derived_id
+
+
+class Settlement:
+    def __init__(self, handler: Handler, watch: WatchList, networks: NetworkBook) -> None:
+        self._handler = handler
+        self._watch = watch
+        self._networks = networks
+
+    async def apply(self, report: ChainReport) -> bool:
+        """Record a report; False when it was processed before."""
+        inbox = InboxMessage(SOURCE, report.message_id)
+        try:
+            if isinstance(report, ReorgReport):
+                await self._reorg(report, inbox)
+            else:
+                await self._transfer(report, inbox)
+        except AlreadyProcessed:
+            return False
+        return True
+
+    async def _reorg(self, report: ReorgReport, inbox: InboxMessage) -> None:
+        network = self._networks.get(report.network)
+        stream_id = derived_id("reorg", report.message_id)
+
+        async def work(unit: UnitOfWork) -> None:
+            fact = ReorgDetected(
+                at=report.at,
+                network=report.network,
+                fork_number=report.fork_number,
+                from_hash=report.from_hash,
+                to_hash=report.to_hash,
+                depth=report.depth,
+                orphaned=report.orphaned,
+            )
+            unit.record(Stream("reorg", stream_id), fact, after_version=0)
+
+        await self._handler.execute(
+            Context(actor=f"chain:{network.chain_id}", mode=network.mode), work, inbox=inbox
+        )
+
+    async def _transfer(self, report: TransferReport, inbox: InboxMessage) -> None:
+        network = self._networks.get(report.sighting.network)
+        context = Context(
+            actor=f"chain:{network.chain_id}",
+            mode=network.mode,
+            causation_id=report.message_id,
+            correlation_id=report.sighting.transfer_id,
+            policy_version=report.policy_version or None,
+        )
+
+        async def work(unit: UnitOfWork) -> None:
+            await self._settle(unit, report)
+
+        await self._handler.execute(context, work, inbox=inbox)
+
+    async def _settle(self, unit: UnitOfWork, report: TransferReport) -> None:
+        stream_id = transfer_stream_id(report.sighting.transfer_id)
+        before = await unit.load(TRANSFER, stream_id)
+        if before is not None and report.report_number <= before.report_number:
+            return
+        whose = await self._attribution(unit, report, before)
+        mode = self._networks.get(report.sighting.network).mode
+        after = await unit.decide(TRANSFER, stream_id, _command(report, whose, unit), mode=mode)
+        assert after is not None
+        if after.purpose == "payment_session" and after.subject_id is not None:
+            await _settle_session(unit, report, after.subject_id)
+        elif after.purpose == "refund_float" and after.merchant_id is not None:
+            await self._settle_float(unit, after, after.merchant_id)
+
+    async def _attribution(
+        self, unit: UnitOfWork, report: TransferReport, known: OnchainTransfer | None
+    ) -> c.Attribution:
+        """Decided once, at the first sighting; later reports follow it."""
+        if known is not None:
+            return c.Attribution(
+                purpose=known.purpose or "unmatched",
+                subject_id=known.subject_id,
+                merchant_id=known.merchant_id,
+                reason=known.reason,
+            )
+        sighting = report.sighting
+        owner = await self._watch.owner_of(sighting.network, sighting.recipient)
+        session = None
+        if owner is not None and owner.purpose == "payment_session":
+            session = await unit.load(PAYMENT, owner.subject_id)
+        return attribute(sighting, owner, session)
+
+    async def _settle_float(
+        self, unit: UnitOfWork, transfer: OnchainTransfer, merchant_id: UUID
+    ) -> None:
+        sighting = transfer.sighting
+        network = self._networks.get(sighting.network)
+        stream_id = float_id(merchant_id, network.mode, sighting.amount.asset)
+        command: c.FloatCommand
+        if transfer.status == "confirmed":
+            command = c.TopUpFloat(
+                at=unit.now, transfer_id=sighting.transfer_id, amount=sighting.amount
+            )
+        elif transfer.status == "reversed":
+            command = c.ReverseTopUp(at=unit.now, transfer_id=sighting.transfer_id)
+        else:
+            return
+        await unit.decide(
+            REFUND_FLOAT, stream_id, command, merchant_id=merchant_id, mode=network.mode
+        )
+
+
+def _command(report: TransferReport, whose: c.Attribution, unit: UnitOfWork) -> c.TransferCommand:
+    match report.kind:
+        case "observed":
+            return c.ReportObserved(
+                at=unit.now,
+                report_number=report.report_number,
+                sighting=report.sighting,
+                attribution=whose,
+            )
+        case "confirmed":
+            return c.ReportConfirmed(
+                at=unit.now,
+                report_number=report.report_number,
+                sighting=report.sighting,
+                attribution=whose,
+                confirmations=report.confirmations,
+                policy_version=report.policy_version,
+            )
+        case "retracted":
+            return c.ReportRetracted(
+                at=unit.now,
+                report_number=report.report_number,
+                sighting=report.sighting,
+                attribution=whose,
+            )
+
+
+async def _settle_session(unit: UnitOfWork, report: TransferReport, session_id: UUID) -> None:
+    sighting = report.sighting
+    if report.kind == "retracted":
+        retract = c.RetractTransfer(
+            at=unit.now, transfer_id=sighting.transfer_id, block_hash=sighting.block_hash
+        )
+        await unit.decide(PAYMENT, session_id, retract)
+        return
+    observe = c.ObserveTransfer(at=unit.now, sighting=sighting)
+    await unit.decide(PAYMENT, session_id, observe)
+    if report.kind == "confirmed":
+        confirm = c.ConfirmTransfer(
+            at=unit.now,
+            transfer_id=sighting.transfer_id,
+            block_hash=sighting.block_hash,
+            confirmations=report.confirmations,
+            policy_version=report.policy_version,
+        )
+        await unit.decide(PAYMENT, session_id, confirm)

@@ -1,0 +1,1 @@
+"""The rules of the gateway: plain values, decisions and their facts. No I/O, no clock, no ids."""

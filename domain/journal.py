@@ -1,0 +1,76 @@
+"""The books: chart of accounts, and which fact posts which entry.
+
+Shapes  Account names are "<kind>:<merchant hex>[:<network>]". A posting debits one account and
+        credits another, so an entry sums to zero by its form; the database checks it again.
+        customer_receipts   debit   what customers paid to the merchant's own addresses (memo)
+        merchant_payable    credit  the same money, owed to nobody else than the merchant (memo)
+        suspense            credit  arrived, confirmed and not yet attributed
+        fees_receivable     debit   0.5 % of completed payments, owed by the merchant
+        fee_revenue         credit  the gateway's income
+        hot_wallet          debit   tokens in the merchant's refund wallet
+        refund_float        credit  of these, free for refunds; never below zero
+        refunds_pending     credit  of these, set aside for refunds under way; never below zero
+Units   base units; one asset per posting.
+"""
+
+from uuid import UUID
+
+from domain import events as e
+from domain.money import Amount
+from domain.transfer import OnchainTransfer
+
+# Credit-normal accounts that may never be overdrawn; hot_wallet is their debit side.
+NO_OVERDRAFT_CREDIT = ("refund_float", "refunds_pending")
+NO_OVERDRAFT_DEBIT = ("hot_wallet",)
+
+
+def account(kind: str, merchant_id: UUID) -> str:
+    return f"{kind}:{merchant_id.hex}"
+
+
+def _move(debit: str, credit: str, merchant_id: UUID, amount: Amount) -> tuple[e.Posting, ...]:
+    if amount.units == 0:
+        return ()
+    posting = e.Posting(
+        debit=account(debit, merchant_id), credit=account(credit, merchant_id), amount=amount
+    )
+    return (posting,)
+
+
+def postings_for(event: e.Event, merchant_id: UUID) -> tuple[e.Posting, ...]:
+    """What a fact of a session or a float does to the books; nothing for most facts."""
+    match event:
+        case e.TransferConfirmed():
+            return _move("customer_receipts", "merchant_payable", merchant_id, event.amount)
+        case e.TransferReversed():
+            return _move("merchant_payable", "customer_receipts", merchant_id, event.amount)
+        case e.PaymentCompleted():
+            return _move("fees_receivable", "fee_revenue", merchant_id, event.fee)
+        case e.PaymentReversed():
+            return _move("fee_revenue", "fees_receivable", merchant_id, event.fee)
+        case e.FloatToppedUp():
+            return _move("hot_wallet", "refund_float", merchant_id, event.amount)
+        case e.FloatTopUpReversed():
+            return _move("refund_float", "hot_wallet", merchant_id, event.amount)
+        case e.FloatReserved():
+            return _move("refund_float", "refunds_pending", merchant_id, event.amount)
+        case e.FloatReleased():
+            return _move("refunds_pending", "refund_float", merchant_id, event.amount)
+        case e.FloatSpent():
+            return _move("refunds_pending", "hot_wallet", merchant_id, event.amount)
+        case _:
+            return ()
+
+
+def postings_for_unmatched(event: e.Event, transfer: OnchainTransfer) -> tuple[e.Posting, ...]:
+    """Money in the inbox is booked too, as soon as it is safe and its merchant is known."""
+    if transfer.purpose != "unmatched" or transfer.merchant_id is None:
+        return ()
+    amount = transfer.sighting.amount
+    match event:
+        case e.OnchainTransferConfirmed():
+            return _move("customer_receipts", "suspense", transfer.merchant_id, amount)
+        case e.OnchainTransferReversed():
+            return _move("suspense", "customer_receipts", transfer.merchant_id, amount)
+        case _:
+            return ()

@@ -1,0 +1,89 @@
+"""A refund: requested, signed, broadcast, then completed or failed.
+
+Shapes  RefundRequested names everything that will be paid; nothing later may change it. Once
+        signed, only the stored bytes can pay it, so a crash repeats them and pays once.
+Errors  RefundUnknown.
+"""
+
+from typing import Literal, assert_never
+from uuid import UUID
+
+from domain import commands as c
+from domain import events as e
+from domain.errors import RefundUnknown
+from domain.money import Amount
+from domain.values import Mode, Moment, Value
+
+
+class Refund(Value):
+    refund_id: UUID
+    session_id: UUID
+    merchant_id: UUID
+    mode: Mode
+    network: str
+    amount: Amount
+    destination: str
+    wallet: str
+    wallet_index: int
+    reason: str | None
+    created_at: Moment
+    status: Literal["requested", "signed", "broadcast", "completed", "failed"] = "requested"
+    tx_hash: str | None = None
+    nonce: int | None = None
+    failure: str | None = None
+
+    @property
+    def open(self) -> bool:
+        return self.status not in {"completed", "failed"}
+
+
+def decide(command: c.RefundCommand, refund: Refund | None) -> tuple[e.Event, ...]:
+    if isinstance(command, c.RequestRefund):
+        return () if refund is not None else (e.RefundRequested(**dict(command)),)
+    if refund is None:
+        raise RefundUnknown("there is no such refund")
+    match command:
+        case c.RecordSigned():
+            if refund.status != "requested":
+                return ()
+            return (e.RefundSigned(at=command.at, tx_hash=command.tx_hash, nonce=command.nonce),)
+        case c.RecordBroadcast():
+            if refund.status != "signed":
+                return ()
+            return (e.RefundBroadcast(at=command.at, tx_hash=command.tx_hash),)
+        case c.RecordRefundMined():
+            if not refund.open:
+                return ()
+            return (
+                e.RefundCompleted(
+                    at=command.at,
+                    tx_hash=command.tx_hash,
+                    block_number=command.block_number,
+                    block_hash=command.block_hash,
+                    confirmations=command.confirmations,
+                ),
+            )
+        case c.FailRefund():
+            return (e.RefundFailed(at=command.at, reason=command.reason),) if refund.open else ()
+        case _:
+            assert_never(command)
+
+
+def evolve(refund: Refund | None, event: e.Event) -> Refund:
+    if isinstance(event, e.RefundRequested):
+        fields = dict(event)
+        return Refund(created_at=fields.pop("at"), **fields)
+    assert refund is not None, f"{event.name} before the refund was requested"
+    match event:
+        case e.RefundSigned():
+            return refund.model_copy(
+                update={"status": "signed", "tx_hash": event.tx_hash, "nonce": event.nonce}
+            )
+        case e.RefundBroadcast():
+            return refund.model_copy(update={"status": "broadcast", "tx_hash": event.tx_hash})
+        case e.RefundCompleted():
+            return refund.model_copy(update={"status": "completed", "tx_hash": event.tx_hash})
+        case e.RefundFailed():
+            return refund.model_copy(update={"status": "failed", "failure": event.reason})
+        case _:
+            raise AssertionError(f"{event.name} is no event of a refund")
