@@ -1,0 +1,1 @@
+"""The outermost ring: settings, composition, local servers and the command line."""
