@@ -1,0 +1,53 @@
+"""Rows of es.events as they are read: raw for those who hash or fold, decoded for the others."""
+
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+import orjson
+
+from application.ports import Context, Recorded, Stream
+from domain.events import Event, decode
+from domain.values import Mode
+
+
+class RawEvent(NamedTuple):
+    """A row of the log, its state not decoded, `meta` as JSON text."""
+
+    position: int
+    stream_type: str
+    stream_id: UUID
+    version: int
+    topic: str
+    schema_version: int
+    event_id: UUID
+    merchant_id: UUID | None
+    mode: Mode | None
+    occurred_at: datetime
+    recorded_at: datetime
+    state: bytes
+    meta: str
+
+    def decoded(self) -> Recorded[Event]:
+        """Raises EventUnknown when the log is newer than this code."""
+        return Recorded(
+            position=self.position,
+            event_id=self.event_id,
+            stream=Stream(self.stream_type, self.stream_id),
+            version=self.version,
+            event=decode(self.topic, self.schema_version, bytes(self.state)),
+            recorded_at=self.recorded_at,
+            context=_context(self),
+        )
+
+
+def _context(raw: RawEvent) -> Context:
+    known = orjson.loads(raw.meta)
+    return Context(
+        actor=known.get("actor", ""),
+        merchant_id=raw.merchant_id,
+        mode=raw.mode,
+        correlation_id=known.get("correlation_id"),
+        causation_id=known.get("causation_id"),
+        policy_version=known.get("policy_version"),
+    )

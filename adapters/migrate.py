@@ -1,0 +1,153 @@
+"""Roles and tables: what must exist in PostgreSQL before any process starts.
+
+Shapes  create_roles(admin)   gw_owner owns everything and changes tables; gw_app serves;
+                              gw_signer sees only the schema signer; gw_readonly looks.
+                              Roles belong to the cluster, so several databases may ask at once.
+        migrate(dsn)          apply what is missing, answer which revisions. The DSN is gw_owner's,
+                              or an administrator's, who then acts as gw_owner.
+        role_dsn(admin, role) the DSN of a role whose password create_roles derived.
+Units   lock_timeout in ms: a migration that would queue behind long work, and make everybody
+        queue behind itself, fails instead and can be tried again.
+Errors  psycopg's own: this runs by hand or before a deploy, where the reason must be seen.
+"""
+
+import hashlib
+import hmac
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import psycopg
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from sqlalchemy import Connection, create_engine
+from sqlalchemy.pool import StaticPool
+
+from adapters.migrations import VERSION_SCHEMA, VERSION_TABLE
+
+OWNER, APP, SIGNER, READONLY = "gw_owner", "gw_app", "gw_signer", "gw_readonly"
+ROLES = (OWNER, APP, SIGNER, READONLY)
+LOCK_TIMEOUT_MS = 5_000
+OTHER_MIGRATION_TIMEOUT_MS = 60_000
+CONNECT_TIMEOUT_SECONDS = 5
+ROLE_ATTEMPTS_MAX = 20
+_MIGRATION_LOCK = 0x6777_6D69  # "gwmi": one migration of a database at a time
+# Alembic keeps the running environment in module globals: one at a time in a process.
+_ALEMBIC = threading.Lock()
+
+
+def role_password(admin_dsn: str, role: str) -> str | None:
+    """A password that follows from the administrator's, and does not lead back to it.
+
+    None where the administrator needs none: then the roles need none either.
+    """
+    secret = conninfo_to_dict(admin_dsn).get("password")
+    if not secret:
+        return None
+    return hmac.new(str(secret).encode(), f"role:{role}".encode(), hashlib.sha256).hexdigest()
+
+
+def role_dsn(admin_dsn: str, role: str) -> str:
+    """The same database as seen by a role that create_roles made without a password of its own."""
+    assert "://" in admin_dsn, "the DSN is written as a URL"
+    parts = urlsplit(admin_dsn)
+    password = role_password(admin_dsn, role)
+    user = role if password is None else f"{role}:{quote(password, safe='')}"
+    return parts._replace(netloc=f"{user}@{parts.netloc.rpartition('@')[2]}").geturl()
+
+
+def create_roles(admin_dsn: str, passwords: Mapping[str, str] | None = None) -> None:
+    """Make the four roles, and gw_owner able to build in this database. Repeatable.
+
+    Needs a role that may create roles. Without `passwords` each role gets a derived one.
+    """
+    with psycopg.connect(
+        admin_dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS
+    ) as admin:
+        for role in ROLES:
+            given = (passwords or {}).get(role) or role_password(admin_dsn, role)
+            _insist(admin, _create_role(role))
+            if given is not None:
+                _insist(admin, _set_password(role, given))
+        _insist(admin, sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(OWNER)))
+        database = sql.Identifier(admin.info.dbname)
+        owner = sql.Identifier(OWNER)
+        _insist(
+            admin, sql.SQL("GRANT CONNECT, CREATE ON DATABASE {} TO {}").format(database, owner)
+        )
+
+
+def _create_role(role: str) -> sql.Composed:
+    # Two databases of one cluster may be set up at once: the second finds the role made.
+    return sql.SQL(
+        "DO $$ BEGIN CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION; "
+        "EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
+    ).format(sql.Identifier(role))
+
+
+def _set_password(role: str, password: str) -> sql.Composed:
+    return sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(password))
+
+
+def _insist(admin: psycopg.Connection, statement: sql.Composed) -> None:
+    """Changes of shared catalogue rows collide between databases instead of waiting."""
+    for attempt in range(1, ROLE_ATTEMPTS_MAX + 1):
+        try:
+            admin.execute(statement)
+        except psycopg.errors.InternalError_ as error:
+            if "concurrently" not in str(error) or attempt == ROLE_ATTEMPTS_MAX:
+                raise
+        else:
+            return
+
+
+def migrate(owner_dsn: str) -> list[str]:
+    """Apply every revision this database lacks, in order; the answer names them."""
+    raw = psycopg.connect(
+        make_conninfo(owner_dsn, application_name="gateway-migrate"),
+        connect_timeout=CONNECT_TIMEOUT_SECONDS,
+    )
+    try:
+        _prepare(raw)
+        engine = create_engine("postgresql+psycopg://", creator=lambda: raw, poolclass=StaticPool)
+        with engine.connect() as connection, _ALEMBIC:
+            return _upgrade(connection)
+    finally:
+        raw.close()
+
+
+def _prepare(raw: psycopg.Connection) -> None:
+    """Become gw_owner, wait for other migrations of this database, bound every later wait."""
+    raw.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(OWNER)))
+    raw.execute(sql.SQL("SET lock_timeout = {}").format(OTHER_MIGRATION_TIMEOUT_MS))
+    raw.execute("SELECT pg_advisory_lock(%s)", (_MIGRATION_LOCK,))
+    raw.execute(sql.SQL("SET lock_timeout = {}").format(LOCK_TIMEOUT_MS))
+    raw.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(VERSION_SCHEMA)))
+    raw.commit()
+
+
+def _upgrade(connection: Connection) -> list[str]:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    before = _applied(connection)
+    command.upgrade(config, "head")
+    after = _applied(connection)
+    connection.commit()
+    if before == after or after is None:
+        return []
+    scripts = ScriptDirectory.from_config(config)
+    return [each.revision for each in scripts.iterate_revisions(after, before)][::-1]
+
+
+def _applied(connection: Connection) -> str | None:
+    options = {"version_table": VERSION_TABLE, "version_table_schema": VERSION_SCHEMA}
+    revision = MigrationContext.configure(connection, opts=options).get_current_revision()
+    connection.commit()
+    return revision
