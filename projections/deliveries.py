@@ -1,0 +1,87 @@
+"""Webhook deliveries: what is due and when, and what became of every attempt.
+
+Shapes  deliveries         a row a delivery; the workers' queue claims the due ones from it
+        delivery_attempts  a row an attempt, numbered on over replays
+Units   latency in milliseconds.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from application.ports import Recorded
+from domain import delivery
+from domain import events as e
+from domain.delivery import WebhookDelivery
+from projections.projection import StreamProjection, state_table
+from projections.table import Row, Table
+
+DELIVERIES = state_table(
+    "deliveries",
+    "delivery_id",
+    (
+        ("merchant_id", "uuid"),
+        ("mode", "text"),
+        ("endpoint_id", "uuid"),
+        ("status", "text"),
+        ("next_attempt_at", "timestamptz"),
+        ("created_at", "timestamptz"),
+    ),
+    nullable=("next_attempt_at",),
+    indexes=(
+        "(endpoint_id, next_attempt_at) WHERE status = 'due'",
+        "(merchant_id, mode, position DESC)",
+        "(merchant_id, mode, status, position DESC)",
+        "(endpoint_id, position DESC)",
+    ),
+)
+ATTEMPTS = Table(
+    "delivery_attempts",
+    (
+        ("delivery_id", "uuid"),
+        ("attempt", "int"),
+        ("at", "timestamptz"),
+        ("status_code", "int"),
+        ("latency_ms", "int"),
+        ("error", "text"),
+    ),
+    ("delivery_id", "attempt"),
+    nullable=("status_code", "error"),
+    keeps=True,
+)
+
+
+class Deliveries(StreamProjection[WebhookDelivery]):
+    name, version = "deliveries", 1
+    state_type = WebhookDelivery
+    states = DELIVERIES
+    tables = (DELIVERIES, ATTEMPTS)
+    handles = frozenset(
+        {
+            e.DeliveryOpened,
+            e.DeliverySucceeded,
+            e.DeliveryAttemptFailed,
+            e.DeliveryFailed,
+            e.DeliveryReplayed,
+        }
+    )
+
+    def evolve(self, state: WebhookDelivery | None, recorded: Recorded[Any]) -> WebhookDelivery:
+        return delivery.evolve(state, recorded.event)
+
+    def columns(self, state: WebhookDelivery) -> Row:
+        return (
+            state.merchant_id,
+            state.mode,
+            state.endpoint_id,
+            state.status,
+            state.next_attempt_at,
+            state.created_at,
+        )
+
+    def beside(self, state: WebhookDelivery, recorded: Recorded[Any]) -> Iterable[tuple[str, Row]]:
+        del state  # the fact says it all
+        event = recorded.event
+        if isinstance(event, e.DeliverySucceeded | e.DeliveryAttemptFailed):
+            error = event.error if isinstance(event, e.DeliveryAttemptFailed) else None
+            place = (recorded.stream.id, event.attempt, event.at)
+            yield ATTEMPTS.name, (*place, event.status_code, event.latency_ms, error)

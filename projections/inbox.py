@@ -1,0 +1,75 @@
+"""Every transfer the chain showed us, whose it is; and the inbox of those that are nobody's yet.
+
+Shapes  transfers  a row a transfer with its folded state; unmatched ones are the inbox
+Units   base units of the asset.
+"""
+
+from typing import Any
+
+from application.ports import Recorded
+from domain import events as e
+from domain import transfer
+from domain.transfer import OnchainTransfer
+from projections.projection import StreamProjection, state_table
+from projections.table import Row
+
+TRANSFERS = state_table(
+    "transfers",
+    "stream_id",
+    (
+        ("transfer_id", "text"),
+        ("network", "text"),
+        ("asset", "text"),
+        ("units", "numeric"),
+        ("tx_hash", "text"),
+        ("recipient", "text"),
+        ("status", "text"),
+        ("purpose", "text"),
+        ("subject_id", "uuid"),
+        ("merchant_id", "uuid"),
+        ("reason", "text"),
+    ),
+    nullable=("purpose", "subject_id", "merchant_id"),
+    indexes=(
+        "(transfer_id)",
+        "(tx_hash)",
+        "(merchant_id, position DESC) WHERE purpose = 'unmatched'",
+        "(position DESC) WHERE purpose = 'unmatched'",
+    ),
+)
+
+
+class Inbox(StreamProjection[OnchainTransfer]):
+    name, version = "inbox", 1
+    state_type = OnchainTransfer
+    states = TRANSFERS
+    tables = (TRANSFERS,)
+    handles = frozenset(
+        {
+            e.OnchainTransferObserved,
+            e.OnchainTransferAssigned,
+            e.OnchainTransferUnmatched,
+            e.OnchainTransferConfirmed,
+            e.OnchainTransferRetracted,
+            e.OnchainTransferReversed,
+        }
+    )
+
+    def evolve(self, state: OnchainTransfer | None, recorded: Recorded[Any]) -> OnchainTransfer:
+        return transfer.evolve(state, recorded.event)
+
+    def columns(self, state: OnchainTransfer) -> Row:
+        sighting = state.sighting
+        return (
+            sighting.transfer_id,
+            sighting.network,
+            sighting.amount.asset,
+            sighting.amount.units,
+            sighting.tx_hash,
+            sighting.recipient,
+            state.status,
+            state.purpose,
+            state.subject_id,
+            state.merchant_id,
+            state.reason,
+        )

@@ -1,0 +1,65 @@
+"""Refunds by id, as pages, and those still to be finished.
+
+Errors  CursorMalformed; ports.StoreUnavailable.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from application.cursors import place_of
+from application.reads import Page, RefundRow
+from domain.refund import Refund
+from domain.values import Mode
+from projections.database import Connections
+from projections.pages import Where, fetch_page
+from projections.table import Row
+
+_SELECT = "SELECT state, version, updated_position, position FROM rm.refunds"
+
+
+class RefundReads:
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    async def find(self, refund_id: UUID) -> RefundRow | None:
+        async with self._connections.connection() as connection:
+            cursor = await connection.execute(f"{_SELECT} WHERE refund_id = %s", (refund_id,))
+            row = await cursor.fetchone()
+        return None if row is None else _refund_row(row)[0]
+
+    async def page(
+        self,
+        merchant_id: UUID,
+        mode: Mode,
+        *,
+        session_id: UUID | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
+    ) -> Page[RefundRow]:
+        where = Where()
+        where.add("merchant_id = %s", merchant_id)
+        where.add("mode = %s", mode)
+        where.add("session_id = %s", session_id)
+        if cursor is not None:
+            where.before("position", place_of(cursor, 1))
+        return await fetch_page(
+            self._connections, _SELECT, where, "position DESC", limit, _refund_row
+        )
+
+    async def unfinished(self, limit: int) -> Sequence[UUID]:
+        async with self._connections.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT refund_id FROM rm.refunds WHERE status NOT IN ('completed', 'failed') "
+                "ORDER BY position LIMIT %s",
+                (limit,),
+            )
+            return [row[0] for row in await cursor.fetchall()]
+
+
+def _refund_row(row: Row) -> tuple[RefundRow, tuple[int, ...]]:
+    text, version, updated_position, position = row
+    assert isinstance(text, str)
+    assert isinstance(version, int)
+    assert isinstance(updated_position, int)
+    assert isinstance(position, int)
+    return RefundRow(Refund.model_validate_json(text), version, updated_position), (position,)

@@ -1,0 +1,43 @@
+"""Refunds, each with its folded state, and which of them are still to be finished."""
+
+from typing import Any
+
+from application.ports import Recorded
+from domain import events as e
+from domain import refund
+from domain.refund import Refund
+from projections.projection import StreamProjection, state_table
+from projections.table import Row
+
+REFUNDS = state_table(
+    "refunds",
+    "refund_id",
+    (
+        ("session_id", "uuid"),
+        ("merchant_id", "uuid"),
+        ("mode", "text"),
+        ("status", "text"),
+        ("created_at", "timestamptz"),
+    ),
+    indexes=(
+        "(merchant_id, mode, position DESC)",
+        "(session_id, position DESC)",
+        "(position) WHERE status NOT IN ('completed', 'failed')",
+    ),
+)
+
+
+class Refunds(StreamProjection[Refund]):
+    name, version = "refunds", 1
+    state_type = Refund
+    states = REFUNDS
+    tables = (REFUNDS,)
+    handles = frozenset(
+        {e.RefundRequested, e.RefundSigned, e.RefundBroadcast, e.RefundCompleted, e.RefundFailed}
+    )
+
+    def evolve(self, state: Refund | None, recorded: Recorded[Any]) -> Refund:
+        return refund.evolve(state, recorded.event)
+
+    def columns(self, state: Refund) -> Row:
+        return (state.session_id, state.merchant_id, state.mode, state.status, state.created_at)

@@ -1,0 +1,182 @@
+"""Keeps the read models at the head of the log, in one process at a time.
+
+Shapes  One session-level advisory lock a projection makes its leader; the connection that holds
+        the lock is the one that writes, so a leader that loses its session writes no more. Other
+        processes stand by, ask every second, and take over what they get.
+Units   seconds, by the event loop's own clock.
+Errors  none leave `run`: an outage is logged once when it begins and once when it is over, and
+        work goes on by itself.
+"""
+
+import asyncio
+import contextlib
+import zlib
+from collections.abc import AsyncIterator, Sequence
+
+import psycopg
+import structlog
+from psycopg import AsyncConnection
+
+from application.ports import Clock, EventStore, Unavailable
+from domain.events import EventUnknown
+from projections import checkpoints
+from projections.applying import Applier, Follower
+from projections.collector import few_collections
+from projections.database import Connections
+from projections.following import Procession
+from projections.projection import Projection
+
+LEADER_LOCKS = 0x7264_6D6C  # "rdml": the first key of every leader's lock
+STANDBY_SECONDS = 1.0  # between two tries to become a leader
+GATHER_SECONDS = 0.02  # between two batches while facts trickle in: fewer, larger transactions
+IDLE_SECONDS_MAX = 0.25  # between two looks at a quiet log, should every hint be lost
+RETRY_SECONDS_MIN = 0.1
+RETRY_SECONDS_MAX = 5.0
+
+_TROUBLE = (
+    Unavailable,
+    psycopg.Error,
+    EventUnknown,
+    checkpoints.NotMigrated,
+    checkpoints.Overtaken,
+)
+
+log = structlog.get_logger(__name__)
+
+
+class ProjectionRunner:
+    def __init__(
+        self,
+        connections: Connections,
+        store: EventStore,
+        projections: Sequence[Projection],
+        hints: AsyncIterator[bytes] | None,
+        clock: Clock,
+    ) -> None:
+        """`hints` yields something whenever the log may have grown; lost hints cost a poll."""
+        self._connections = connections
+        self._store = store
+        self._projections = tuple(projections)
+        self._hints = hints
+        self._applier = Applier(clock)
+        self._woken = asyncio.Event()
+        self._trouble: str | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        helpers = [asyncio.create_task(self._listen()), asyncio.create_task(self._wake_at(stop))]
+        try:
+            with few_collections():
+                await self._lead_again_and_again(stop)
+        finally:
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
+
+    async def _lead_again_and_again(self, stop: asyncio.Event) -> None:
+        retry_seconds = RETRY_SECONDS_MIN
+        while not stop.is_set():
+            try:
+                await self._lead(stop)
+            except _TROUBLE as error:
+                fresh = self._say_trouble(error)
+                retry_seconds = RETRY_SECONDS_MIN if fresh else retry_seconds * 2
+                retry_seconds = min(retry_seconds, RETRY_SECONDS_MAX)
+                await _wait(stop, retry_seconds)
+
+    async def _lead(self, stop: asyncio.Event) -> None:
+        """Hold one connection, and on it the locks of what we lead, until the end or trouble."""
+        procession = Procession(self._store, self._applier)
+        async with self._connections.connection() as connection:
+            try:
+                # Rows and checkpoint move together: what a crash takes back is read again.
+                await connection.execute("SET synchronous_commit = off")
+                await connection.commit()
+                await self._follow(connection, procession, stop)
+            finally:
+                await procession.close()
+                await _let_go(connection)
+
+    async def _follow(
+        self, connection: AsyncConnection, procession: Procession, stop: asyncio.Event
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        followers: dict[str, Follower] = {}
+        asked_at = -STANDBY_SECONDS
+        idle_seconds = GATHER_SECONDS
+        while not stop.is_set():
+            began_at = loop.time()
+            if len(followers) < len(self._projections) and began_at - asked_at >= STANDBY_SECONDS:
+                await self._take_lead(connection, followers)
+                asked_at = began_at
+            self._woken.clear()
+            size = await procession.step(connection, list(followers.values()))
+            self._say_well()
+            if procession.is_full(size):
+                continue
+            if size > 0:
+                idle_seconds = GATHER_SECONDS
+                await _wait(stop, max(0.0, began_at + GATHER_SECONDS - loop.time()))
+                continue
+            await _wait(self._woken, idle_seconds)
+            idle_seconds = min(idle_seconds * 2, IDLE_SECONDS_MAX)
+
+    async def _take_lead(
+        self, connection: AsyncConnection, followers: dict[str, Follower]
+    ) -> None:
+        for projection in self._projections:
+            if projection.name in followers:
+                continue
+            key = f"{projection.name} {projection.version}"
+            async with connection.transaction():
+                cursor = await connection.execute(
+                    "SELECT pg_try_advisory_lock(%s, %s)", (LEADER_LOCKS, _lock_key(key))
+                )
+                if await cursor.fetchone() != (True,):
+                    continue
+                place = await checkpoints.place_of(connection, projection)
+            followers[projection.name] = Follower(projection, place)
+            log.info("projection_led", projection=projection.name, position=place.position)
+
+    async def _listen(self) -> None:
+        if self._hints is None:
+            return
+        async for _ in self._hints:
+            self._woken.set()
+
+    async def _wake_at(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._woken.set()
+
+    def _say_trouble(self, error: Exception) -> bool:
+        """Log what has changed; tell whether it has."""
+        trouble = type(error).__name__
+        fresh = trouble != self._trouble
+        self._trouble = trouble
+        if fresh:
+            log.warning("projections_stopped", reason=trouble)
+        return fresh
+
+    def _say_well(self) -> None:
+        if self._trouble is not None:
+            self._trouble = None
+            log.info("projections_resumed")
+
+
+def _lock_key(text: str) -> int:
+    return zlib.crc32(text.encode()) & 0x7FFF_FFFF
+
+
+async def _let_go(connection: AsyncConnection) -> None:
+    """Give the connection back as it came; the locks of a lost session are gone with it."""
+    try:
+        await connection.rollback()
+        await connection.execute("SELECT pg_advisory_unlock_all()")
+        await connection.execute("RESET synchronous_commit")
+        await connection.commit()
+    except psycopg.Error:
+        await connection.close()
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)

@@ -1,0 +1,77 @@
+"""A read model's table: its columns, its key, and what happens when two rows share a key.
+
+Shapes  Rows are tuples in column order. `upsert` takes one array a column (UNNEST), so a batch
+        is one statement. A row that meets another of its key replaces it, unless the table
+        `keeps` the first one, or some columns add up.
+        Of two rows of one key in one batch the later counts.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from psycopg import sql
+
+Row = tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    name: str
+    columns: tuple[tuple[str, str], ...]  # name, SQL type; `not null` unless in `nullable`
+    key: tuple[str, ...]
+    nullable: tuple[str, ...] = ()
+    adds: tuple[str, ...] = ()
+    keeps: bool = False
+    indexes: tuple[str, ...] = ()  # what follows CREATE INDEX ON table, in SQL
+
+    def create(self, schema: str) -> sql.Composed:
+        columns = [
+            sql.SQL("{} {}{}").format(
+                sql.Identifier(name),
+                sql.SQL(kind),
+                sql.SQL("" if name in self.nullable else " NOT NULL"),
+            )
+            for name, kind in self.columns
+        ]
+        return sql.SQL("CREATE TABLE {} ({}, PRIMARY KEY ({}))").format(
+            sql.Identifier(schema, self.name), sql.SQL(", ").join(columns), _list(self.key)
+        )
+
+    def create_indexes(self, schema: str) -> list[sql.Composed]:
+        where = sql.Identifier(schema, self.name)
+        return [sql.SQL("CREATE INDEX ON {} {}").format(where, sql.SQL(i)) for i in self.indexes]
+
+    def upsert(self, schema: str) -> sql.Composed:
+        names = [name for name, _ in self.columns]
+        arrays = sql.SQL(", ").join(sql.SQL(f"%b::{kind}[]") for _, kind in self.columns)
+        return sql.SQL(
+            "INSERT INTO {} AS held ({}) SELECT * FROM unnest({}) ON CONFLICT ({}) DO {}"
+        ).format(
+            sql.Identifier(schema, self.name),
+            _list(names),
+            arrays,
+            _list(self.key),
+            self._on_conflict(),
+        )
+
+    def _on_conflict(self) -> sql.Composable:
+        if self.keeps:
+            return sql.SQL("NOTHING")
+        changes = [self._change(name) for name, _ in self.columns if name not in self.key]
+        return sql.SQL("UPDATE SET {}").format(sql.SQL(", ").join(changes))
+
+    def _change(self, name: str) -> sql.Composed:
+        form = "{0} = held.{0} + EXCLUDED.{0}" if name in self.adds else "{0} = EXCLUDED.{0}"
+        return sql.SQL(form).format(sql.Identifier(name))
+
+    def arguments(self, rows: Sequence[Row]) -> list[list[object]]:
+        """The arguments of `upsert`, which may not meet one key twice unless it keeps the first."""
+        unique: Iterable[Row] = rows
+        if not self.keeps:
+            places = [number for number, (name, _) in enumerate(self.columns) if name in self.key]
+            unique = {tuple(row[place] for place in places): row for row in rows}.values()
+        return [list(column) for column in zip(*unique, strict=True)]
+
+
+def _list(names: Iterable[str]) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, names))

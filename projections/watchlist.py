@@ -1,0 +1,55 @@
+"""Addresses we gave out, and to whom: what the follower watches and settlement looks up.
+
+Shapes  watch_list  a row an address and mode, never removed: money that comes years later must
+                    still be seen, and then goes to the inbox.
+        Rows name the mode, not the network. An address is the same on every network of its
+        mode, so a payment on the wrong one is seen too, and a network configured later is
+        watched at once without a rebuild. The first owner of an address keeps it.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from domain import events as e
+from projections.projection import Batch, Folded, Held, Projection
+from projections.table import Table
+
+WATCH_LIST = Table(
+    "watch_list",
+    (
+        ("mode", "text"),
+        ("address", "text"),
+        ("purpose", "text"),
+        ("subject_id", "uuid"),
+        ("merchant_id", "uuid"),
+        ("position", "bigint"),
+    ),
+    ("mode", "address"),
+    keeps=True,
+    indexes=("(mode, position)",),
+)
+
+
+class WatchList(Projection):
+    name, version = "watch_list", 1
+    handles = frozenset({e.SessionCreated, e.RefundWalletAssigned})
+    tables = (WATCH_LIST,)
+
+    def fold(self, batch: Batch, known: Mapping[UUID, Held[Any]]) -> Folded:
+        del known
+        folded = Folded()
+        rows = folded.rows[WATCH_LIST.name]
+        for recorded in batch:
+            match recorded.event:
+                case e.SessionCreated() as event:
+                    owner = (event.session_id, event.merchant_id)
+                    place = (event.mode, event.deposit_address, "payment_session")
+                    rows.append((*place, *owner, recorded.position))
+                case e.RefundWalletAssigned() as event:
+                    owner = (recorded.stream.id, recorded.stream.id)
+                    place = (event.mode, event.address, "refund_float")
+                    rows.append((*place, *owner, recorded.position))
+                case _:
+                    pass
+        return folded

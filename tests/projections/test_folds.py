@@ -1,0 +1,122 @@
+"""Folds alone, without a database."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from application.ports import Context, Recorded, Stream
+from domain import events as e
+from domain.events import Event
+from projections.catalogue import PROJECTIONS
+from projections.deliveries import Deliveries
+from projections.journal import Journal
+from projections.payments import Payments
+from projections.projection import Held
+from projections.table import Table
+from projections.watchlist import WatchList
+from tests.examples import AT, CREATED, EXAMPLES, MERCHANT_ID, OBSERVED, SESSION_ID, usd
+
+SESSION = Stream("payment_session", SESSION_ID)
+
+
+def recorded(stream: Stream, *facts: Event, after: int = 0) -> list[Recorded[Event]]:
+    return [
+        Recorded(100 + n, UUID(int=n), stream, n, fact, AT, Context(actor="system"))
+        for n, fact in enumerate(facts, after + 1)
+    ]
+
+
+def example(kind: type[Event]) -> Any:
+    return next(event for event in EXAMPLES if type(event) is kind)
+
+
+def test_a_fact_that_does_not_follow_the_last_one_is_poison() -> None:
+    first, second = recorded(SESSION, CREATED, OBSERVED)
+    gap = Recorded(105, UUID(int=5), SESSION, 4, OBSERVED, AT, first.context)
+    folded = Payments().fold([first, second, gap], {})
+    assert [(bad.stream, bad.position) for bad in folded.poison] == [(SESSION, 105)]
+    assert folded.held[SESSION_ID].version == 2
+
+
+def test_a_fact_seen_before_is_poison_and_not_applied_twice() -> None:
+    batch = recorded(SESSION, CREATED, OBSERVED)
+    folded = Payments().fold([*batch, batch[1]], {})
+    assert len(folded.poison) == 1
+    assert folded.held[SESSION_ID].version == 2
+
+
+def test_a_fold_goes_on_from_the_state_it_kept() -> None:
+    batch = recorded(SESSION, CREATED, OBSERVED, example(e.PaymentCovered))
+    whole = Payments().fold(batch, {})
+    known: dict[UUID, Held[Any]] = {}
+    for part in batch:
+        folded = Payments().fold([part], known)
+        row = folded.rows["payments"][0]
+        known = {SESSION_ID: Payments().revive(row[1:5])}
+    assert folded.rows["payments"] == whole.rows["payments"]
+
+
+def test_a_stream_that_begins_in_the_batch_needs_no_look_up() -> None:
+    other = Stream("payment_session", UUID(int=9))
+    batch = [*recorded(SESSION, CREATED, OBSERVED), *recorded(other, OBSERVED, after=1)]
+    assert Payments().needs(batch) == {other.id}
+
+
+def test_both_sides_of_an_entry_are_counted_once() -> None:
+    entry = example(e.JournalEntryPosted)
+    batch = [
+        *recorded(Stream("journal_entry", UUID(int=1)), entry),
+        *recorded(Stream("journal_entry", UUID(int=2)), entry),
+    ]
+    rows = Journal().fold(batch, {}).rows["balances"]
+    units, asset = usd("0.10").units, usd("0.10").asset
+    assert rows == [
+        ("fee_revenue:a1", asset, 0, units),
+        ("fees_receivable:a1", asset, units, 0),
+    ]
+
+
+def test_every_attempt_is_a_row_with_its_number() -> None:
+    opened, failed = example(e.DeliveryOpened), example(e.DeliveryAttemptFailed)
+    stream = Stream("webhook_delivery", opened.delivery_id)
+    won = example(e.DeliverySucceeded).model_copy(update={"attempt": 2})
+    rows = Deliveries().fold(recorded(stream, opened, failed, won), {}).rows
+    attempts = [(row[1], row[3]) for row in rows["delivery_attempts"]]
+    assert attempts == [(1, failed.status_code), (2, won.status_code)]
+    assert rows["deliveries"][0][8] == "delivered"
+
+
+def test_every_fact_on_a_folded_stream_is_handled_by_its_projection() -> None:
+    """A fact that is left out would look like a gap, and park every stream it is on."""
+    without_a_row = (
+        e.ReorgDetected,  # the operator's console reads the log
+        e.FloatToppedUp,
+        e.FloatTopUpReversed,
+        e.FloatReserved,
+        e.FloatReleased,
+        e.FloatSpent,  # floats are balances of the books
+    )
+    handled = {kind for projection in PROJECTIONS for kind in projection.handles}
+    assert {type(event) for event in EXAMPLES} - handled == set(without_a_row)
+
+
+def test_tables_have_names_of_their_own() -> None:
+    names = [table.name for projection in PROJECTIONS for table in projection.tables]
+    assert len(set(names)) == len(names)
+
+
+def test_of_two_rows_of_one_key_the_later_counts() -> None:
+    table = Table("t", (("a", "int"), ("b", "int")), ("a",))
+    assert _columns(table.arguments([(1, 1), (2, 2), (1, 3)])) == [(1, 3), (2, 2)]
+
+
+def _columns(arguments: Sequence[Sequence[object]]) -> list[tuple[object, ...]]:
+    return list(zip(*arguments, strict=True))
+
+
+def test_a_refund_wallet_is_watched_for_its_merchant() -> None:
+    wallet = example(e.RefundWalletAssigned)
+    (row,) = (
+        WatchList().fold(recorded(Stream("merchant", MERCHANT_ID), wallet), {}).rows["watch_list"]
+    )
+    assert row[:5] == ("test", wallet.address, "refund_float", MERCHANT_ID, MERCHANT_ID)
