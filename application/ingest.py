@@ -11,7 +11,8 @@ Errors  CursorMoved   another ingester wrote, or an earlier write whose answer w
         ports.StoreUnavailable
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -64,7 +65,11 @@ class StoredReport:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """Blocks `first` to `header` have been scanned; what was in them and what follows."""
+    """Blocks `first` to `header` have been scanned; what was in them and what follows.
+
+    Cannot be made with a gap: `first` follows the cursor, and a single block names the cursor's
+    block as its parent.
+    """
 
     network: str
     cursor: Cursor
@@ -74,6 +79,13 @@ class Passage:
     confirmed: tuple[Sighting, ...]
     reports: tuple[StoredReport, ...]
     at: datetime
+
+    def __post_init__(self) -> None:
+        ref = self.header.ref
+        if self.first != self.cursor.number + 1 or ref.number < self.first:
+            raise CoverageGap(f"{self.first} to {ref.number} do not follow {self.cursor.number}")
+        if ref.number == self.first and ref.parent_hash != self.cursor.hash:
+            raise CoverageGap(f"block {ref.number} does not stand on {self.cursor.hash}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +175,7 @@ class IngestStore(Protocol):
         """Reports not yet on the bus, in order."""
         ...
 
-    async def mark_published(
-        self, network: str, numbers: Sequence[int], at: datetime
-    ) -> None: ...
+    async def mark_published(self, network: str, numbers: Sequence[int], at: datetime) -> None: ...
 
     async def overdue(
         self, network: str, now: datetime, *, after_seconds: int, limit: int
@@ -182,6 +192,6 @@ class IngestStore(Protocol):
 
 
 class WatchedAddresses(Protocol):
-    async def addresses(self, network: str) -> Set[str]:
+    async def addresses(self, network: str) -> AbstractSet[str]:
         """Every watched address of a network, lower case; cheap when little has changed."""
         ...

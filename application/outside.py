@@ -58,7 +58,7 @@ class ParkedMessage:
     """A message no number of tries would get through; a person looks at it."""
 
     source: str
-    message_id: str
+    message_id: str  # the publisher's; a digest of the content when it gave none
     subject: str
     data: bytes
     error: str
@@ -66,8 +66,8 @@ class ParkedMessage:
 
 
 class ParkedMessages(Protocol):
-    async def park(self, message: ParkedMessage) -> None:
-        """Keep it, before the bus is told to give it up. Again is the same once."""
+    async def park(self, source: str, message: BusMessage, error: str) -> None:
+        """Keep it, before the bus is told to give it up. Again is the same as once."""
         ...
 
     async def list(self, limit: int) -> Sequence[ParkedMessage]:
@@ -119,15 +119,21 @@ class ChainClient(Protocol):
 
 # ---------------------------------------------------------------- paying out
 
+RESENT_MAX = 32
+
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One refund's one transaction: its nonce is reserved, and later its bytes are signed."""
+    """One refund's one transaction.
+
+    The signer gives the nonce when it approves, so that a refusal leaves no gap behind: a nonce
+    nobody uses would block every later transaction of the wallet.
+    """
 
     refund_id: UUID
     network: str
     wallet: str
-    nonce: int
+    nonce: int | None
     state: Literal["reserved", "signed", "refused"]
     raw: bytes | None
     tx_hash: str | None
@@ -148,14 +154,28 @@ class Payout:
     units: int
     max_fee: int  # wei per gas
     tip: int  # wei per gas
-    first_nonce: int  # of the wallet, should this be its first transaction here
+    chain_nonce: int  # transactions of the wallet on chain, as seen now
 
 
 class OutgoingBook(Protocol):
     """Nonces and signed bytes, shared with the signer process through the database."""
 
     async def reserve(self, payout: Payout) -> Outgoing:
-        """Nonce and row in one transaction; the same row again for the same refund."""
+        """Ask the signer for this payout; the same row again for the same refund."""
+        ...
+
+    async def decline(self, payout: Payout, reason: str) -> Outgoing:
+        """Close the refund unpaid, so that nobody can reserve it later.
+
+        Gives the row of the refund as it is: not refused, if it was reserved before.
+        """
+        ...
+
+    async def signed_before(self, outgoing: Outgoing, first_nonce: int) -> Sequence[bytes]:
+        """Bytes of the same wallet's transactions from this nonce on, up to this one's.
+
+        At most RESENT_MAX, in order: what a reorg has thrown out goes out again first.
+        """
         ...
 
     async def find(self, refund_id: UUID) -> Outgoing | None: ...

@@ -1,0 +1,339 @@
+"""An in-memory twin of the ingester's store, of its chain heads, and of parked messages.
+
+Shapes  As adapters/ingest_store.py: a write names the cursor it was decided upon. `settled` says
+        whether a message id is in the consumer's inbox.
+Faults  `outage` makes every call fail; `lose_answer` lets the next write happen and then fail,
+        as a connection lost during COMMIT does.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Literal
+
+from adapters.ingest_store import REPUBLISH_SECONDS_MAX, parked_id
+from application.chain_messages import SOURCE
+from application.ingest import (
+    BlockRef,
+    CoveredRange,
+    Cursor,
+    CursorMoved,
+    Orphaning,
+    Passage,
+    PassedHeader,
+    Reexamination,
+    StoredReport,
+)
+from application.outside import BusMessage, ParkedMessage
+from application.ports import Clock, StoreUnavailable
+from domain.events import Sighting
+
+_DOUBLINGS_MAX = 20
+
+
+@dataclass(slots=True)
+class _Block:
+    header: PassedHeader
+    canonical: bool = True
+
+
+@dataclass(slots=True)
+class _Seen:
+    sighting: Sighting
+    state: Literal["observed", "confirmed", "orphaned"] = "observed"
+
+
+@dataclass(slots=True)
+class _Post:
+    report: StoredReport
+    published_at: datetime | None = None
+    publications: int = 0
+    settled: bool = False
+
+
+@dataclass(slots=True)
+class _Network:
+    cursor: Cursor
+    blocks: dict[str, _Block] = field(default_factory=dict)
+    seen: dict[tuple[str, str], _Seen] = field(default_factory=dict)
+    outbox: list[_Post] = field(default_factory=list)
+    coverage: list[CoveredRange] = field(default_factory=list)
+
+
+class MemoryLease:
+    def __init__(self, leaders: dict[str, "MemoryLease"], network: str) -> None:
+        self._leaders = leaders
+        self._network = network
+
+    async def held(self) -> bool:
+        return self._leaders.get(self._network) is self
+
+    async def release(self) -> None:
+        if await self.held():
+            del self._leaders[self._network]
+
+
+class MemoryIngestStore:
+    def __init__(self, *, settled: Callable[[str], bool] | None = None) -> None:
+        self.outage = False
+        self.lose_answer = False
+        self.leaders: dict[str, MemoryLease] = {}  # a test takes a lease away by deleting it
+        self._settled = settled or (lambda _: False)
+        self._networks: dict[str, _Network] = {}
+
+    async def lead(self, network: str) -> MemoryLease | None:
+        self._insist_on_service()
+        if network in self.leaders:
+            return None
+        lease = self.leaders[network] = MemoryLease(self.leaders, network)
+        return lease
+
+    async def begin(self, network: str, anchor: PassedHeader, at: datetime) -> Cursor:  # noqa: ARG002 - the real one stores the moment
+        self._insist_on_service()
+        ref = anchor.ref
+        if network not in self._networks:
+            held = _Network(Cursor(ref.number, ref.hash, 0, ref.number))
+            held.blocks[ref.hash] = _Block(anchor)
+            self._networks[network] = held
+        return self._networks[network].cursor
+
+    # ------------------------------------------------------------ reading
+
+    async def cursor(self, network: str) -> Cursor | None:
+        self._insist_on_service()
+        held = self._networks.get(network)
+        return None if held is None else held.cursor
+
+    async def header_at(self, network: str, number: int) -> PassedHeader | None:
+        for block in self._canonical(network):
+            if block.ref.number == number:
+                return block
+        return None
+
+    async def unattested(self, network: str, limit: int) -> Sequence[PassedHeader]:
+        waiting = [block for block in self._canonical(network) if not block.attested]
+        return sorted(waiting, key=lambda block: block.ref.number)[:limit]
+
+    async def sightings_above(self, network: str, number: int) -> Sequence[Sighting]:
+        return [
+            seen.sighting for seen in self._live(network) if seen.sighting.block_number > number
+        ]
+
+    async def sightings_in(self, network: str, block_hash: str) -> Sequence[Sighting]:
+        return [
+            seen.sighting for seen in self._live(network) if seen.sighting.block_hash == block_hash
+        ]
+
+    async def unconfirmed(
+        self, network: str, *, up_to: int, attested_only: bool, limit: int
+    ) -> Sequence[Sighting]:
+        found = [
+            seen.sighting
+            for seen in self._live(network)
+            if seen.state == "observed"
+            and seen.sighting.block_number <= up_to
+            and (seen.sighting.attested or not attested_only)
+        ]
+        return found[:limit]
+
+    async def coverage(self, network: str) -> Sequence[CoveredRange]:
+        self._insist_on_service()
+        held = self._networks.get(network)
+        return [] if held is None else list(held.coverage)
+
+    def _canonical(self, network: str) -> list[PassedHeader]:
+        self._insist_on_service()
+        held = self._networks.get(network)
+        blocks = [] if held is None else held.blocks.values()
+        return [block.header for block in blocks if block.canonical]
+
+    def _live(self, network: str) -> list[_Seen]:
+        self._insist_on_service()
+        held = self._networks.get(network)
+        rows = [] if held is None else held.seen.values()
+        return sorted(
+            (seen for seen in rows if seen.state != "orphaned"),
+            key=lambda seen: (seen.sighting.block_number, seen.sighting.transfer_id),
+        )
+
+    # ------------------------------------------------------------ writing
+
+    async def pass_blocks(self, passage: Passage) -> Cursor:
+        ref = passage.header.ref
+        held = self._move(passage.network, passage.cursor, ref, passage.reports)
+        _write_header(held, passage.header)
+        _write_sightings(held, passage.sightings)
+        for sighting in passage.confirmed:
+            seen = held.seen[sighting.block_hash, sighting.transfer_id]
+            assert seen.state == "observed", "confirmed once"
+            seen.state = "confirmed"
+        _extend(held.coverage, passage)
+        return self._answered(held)
+
+    async def orphan(self, orphaning: Orphaning) -> Cursor:
+        fork = orphaning.fork
+        held = self._move(orphaning.network, orphaning.cursor, fork, orphaning.reports)
+        for block in held.blocks.values():
+            block.canonical = block.canonical and block.header.ref.number <= fork.number
+        for seen in held.seen.values():
+            if seen.sighting.block_number > fork.number:
+                seen.state = "orphaned"
+        held.coverage = [
+            replace(each, last=fork.number, last_hash=fork.hash, updated_at=orphaning.at)
+            if each.last > fork.number
+            else each
+            for each in held.coverage
+            if each.first <= fork.number
+        ]
+        return self._answered(held)
+
+    async def reexamine(self, reexamination: Reexamination) -> Cursor:
+        again = reexamination
+        stays = BlockRef(again.cursor.number, again.cursor.hash, "")
+        held = self._move(again.network, again.cursor, stays, again.reports)
+        _write_header(held, again.header)
+        _write_sightings(held, again.sightings)
+        number = again.header.ref.number
+        doubtful = {
+            block.header.ref.number
+            for block in held.blocks.values()
+            if block.canonical and not block.header.attested
+        }
+        held.coverage = [
+            replace(each, attested=True)
+            if each.first <= number <= each.last
+            and not any(each.first <= one <= each.last for one in doubtful)
+            else each
+            for each in held.coverage
+        ]
+        return self._answered(held)
+
+    def _move(
+        self, network: str, before: Cursor, to: BlockRef, reports: Sequence[StoredReport]
+    ) -> _Network:
+        self._insist_on_service()
+        held = self._networks[network]
+        if held.cursor != before:
+            raise CursorMoved(network)
+        last = reports[-1].report_number if reports else before.report_number
+        held.cursor = Cursor(to.number, to.hash, last, before.anchor)
+        held.outbox += [_Post(report) for report in reports]
+        return held
+
+    def _answered(self, held: _Network) -> Cursor:
+        if self.lose_answer:
+            self.lose_answer = False
+            raise StoreUnavailable("the connection failed", outcome_unknown=True)
+        return held.cursor
+
+    # ------------------------------------------------------------ outbox
+
+    async def unpublished(self, network: str, limit: int) -> Sequence[StoredReport]:
+        posts = [post.report for post in self._outbox(network) if post.published_at is None]
+        return posts[:limit]
+
+    async def mark_published(self, network: str, numbers: Sequence[int], at: datetime) -> None:
+        for post in self._outbox(network):
+            if post.report.report_number in numbers:
+                post.published_at = at
+                post.publications += 1
+
+    async def overdue(
+        self, network: str, now: datetime, *, after_seconds: int, limit: int
+    ) -> Sequence[StoredReport]:
+        found: list[StoredReport] = []
+        for post in self._outbox(network):
+            post.settled = post.settled or self._settled(post.report.message_id)
+            if post.published_at is None or post.settled:
+                continue
+            seconds = after_seconds * 2 ** min(post.publications - 1, _DOUBLINGS_MAX)
+            due_at = post.published_at + timedelta(seconds=min(seconds, REPUBLISH_SECONDS_MAX))
+            if due_at <= now:
+                found.append(post.report)
+        return found[:limit]
+
+    def _outbox(self, network: str) -> list[_Post]:
+        self._insist_on_service()
+        held = self._networks.get(network)
+        return [] if held is None else held.outbox
+
+    def reports(self, network: str) -> list[StoredReport]:
+        """Every report ever made, in order."""
+        return [post.report for post in self._outbox(network)]
+
+    def _insist_on_service(self) -> None:
+        if self.outage:
+            raise StoreUnavailable("switched off by a test")
+
+
+class MemoryChainHeads:
+    """application.reads.ChainHeads over the twin."""
+
+    def __init__(self, store: MemoryIngestStore) -> None:
+        self._store = store
+
+    async def head(self, network: str) -> int | None:
+        cursor = await self._store.cursor(network)
+        return None if cursor is None else cursor.number
+
+
+class MemoryParkedMessages:
+    """application.outside.ParkedMessages."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._parked: dict[tuple[str, str], ParkedMessage] = {}
+
+    async def park(self, source: str, message: BusMessage, error: str) -> None:
+        key = (source, parked_id(message))
+        parked = ParkedMessage(*key, message.subject, message.data, error, self._clock.now())
+        self._parked.setdefault(key, parked)
+
+    async def list(self, limit: int) -> Sequence[ParkedMessage]:
+        newest = sorted(self._parked.values(), key=lambda each: each.at, reverse=True)
+        return newest[:limit]
+
+    def holds(self, message_id: str) -> bool:
+        return (SOURCE, message_id) in self._parked
+
+
+def _write_header(held: _Network, header: PassedHeader) -> None:
+    """Attested only if it was read through a quorum since it last joined the chain."""
+    old = held.blocks.get(header.ref.hash)
+    if old is not None and old.canonical and old.header.attested:
+        return
+    held.blocks[header.ref.hash] = _Block(header)
+
+
+def _write_sightings(held: _Network, sightings: Sequence[Sighting]) -> None:
+    for sighting in sightings:
+        key = (sighting.block_hash, sighting.transfer_id)
+        old = held.seen.get(key)
+        if old is None or old.state == "orphaned":
+            held.seen[key] = _Seen(sighting)
+        elif not old.sighting.attested:
+            old.sighting = sighting
+
+
+def _extend(coverage: list[CoveredRange], passage: Passage) -> None:
+    header, ref = passage.header, passage.header.ref
+    last = coverage[-1] if coverage else None
+    if (
+        last is not None
+        and last.last_hash == passage.cursor.hash
+        and last.last == passage.first - 1
+        and (last.providers, last.attested) == (header.providers, header.attested)
+    ):
+        coverage[-1] = replace(last, last=ref.number, last_hash=ref.hash, updated_at=passage.at)
+        return
+    coverage.append(
+        CoveredRange(
+            passage.first,
+            passage.cursor.hash,
+            ref.number,
+            ref.hash,
+            header.providers,
+            header.attested,
+            passage.at,
+        )
+    )

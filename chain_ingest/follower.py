@@ -1,0 +1,209 @@
+"""One network, header by header: connect, disconnect, and whatever follows from both.
+
+Shapes  `step` does one thing: begins, passes one block (or one back-filled range), unwinds one
+        reorg, or reads one unattested block again. It decides from the stored cursor each time,
+        so a step that failed half-way, or whose answer was lost, is simply done again.
+        A head below our cursor with the same blocks is a lagging node, not a reorg; a different
+        block at any height we hold is one.
+Units   seconds; block numbers.
+Errors  Misconfigured ends `run`: the operator must act. Outages are waited for, logged when they
+        begin and when they end. ForkTooDeep stops progress, loudly, until the chain agrees.
+"""
+
+import asyncio
+
+import structlog
+
+from application.ingest import BlockRef, Cursor, CursorMoved, IngestStore
+from application.ports import Clock, Unavailable
+from chain_ingest.backfill import Backfill
+from chain_ingest.canonical import (
+    Connect,
+    Disconnect,
+    ForkTooDeep,
+    InStep,
+    LookBack,
+    Step,
+    next_step,
+)
+from chain_ingest.passing import Passing, ref_of
+from chain_ingest.pauses import pause
+from chain_ingest.providers import Agreed, NoQuorum, Providers
+from chain_ingest.scanner import Scanner
+from chain_ingest.watch import Watch
+from domain.networks import Network
+
+log = structlog.get_logger(__name__)
+
+REORG_BLOCKS_MAX = 1_024
+POLLS_A_BLOCK = 5
+POLL_SECONDS_MIN, POLL_SECONDS_MAX = 0.1, 2.0
+OUTAGE_SECONDS_FIRST, OUTAGE_SECONDS_MAX = 0.2, 5.0
+
+
+class Follower:
+    """Follows while it leads; see chain_ingest/service.py for who leads."""
+
+    def __init__(
+        self,
+        network: Network,
+        providers: Providers,
+        store: IngestStore,
+        watch: Watch,
+        passing: Passing,
+        clock: Clock,
+        *,
+        start_block: int | None = None,
+    ) -> None:
+        """`start_block`: the first one to scan, 1 or higher; None: what comes from now on."""
+        self._network = network
+        self._providers = providers
+        self._store = store
+        self._watch = watch
+        self._passing = passing
+        self._clock = clock
+        self._scanner = Scanner(network, providers)
+        self._backfill = Backfill(providers, self._scanner)
+        self._start_block = start_block
+        self._trouble: str | None = None
+        self._outage_seconds = OUTAGE_SECONDS_FIRST
+
+    async def run(self, stop: asyncio.Event) -> None:
+        await self._providers.check()
+        poll_seconds = self._network.block_seconds / POLLS_A_BLOCK
+        poll_seconds = min(max(poll_seconds, POLL_SECONDS_MIN), POLL_SECONDS_MAX)
+        while not stop.is_set():
+            wait_seconds = await self._try_step(poll_seconds)
+            if wait_seconds:
+                await pause(self._clock, wait_seconds, stop)
+
+    async def _try_step(self, poll_seconds: float) -> float:
+        """How long to wait before the next one; 0 when there may be more to do."""
+        try:
+            moved = await self.step()
+        except CursorMoved:
+            return OUTAGE_SECONDS_FIRST  # an earlier write did happen, or another leads now
+        except (Unavailable, ForkTooDeep) as trouble:
+            self._in_trouble(trouble)
+            wait_seconds = self._outage_seconds
+            self._outage_seconds = min(wait_seconds * 2, OUTAGE_SECONDS_MAX)
+            return wait_seconds
+        if self._trouble is not None:
+            log.info("ingest_goes_on", network=self._network.name)
+            self._trouble = None
+        self._outage_seconds = OUTAGE_SECONDS_FIRST
+        return 0 if moved else poll_seconds
+
+    def _in_trouble(self, trouble: Exception) -> None:
+        kind = trouble.service if isinstance(trouble, Unavailable) else "chain"
+        if self._trouble == kind:
+            return
+        self._trouble = kind
+        say = log.error if isinstance(trouble, ForkTooDeep) else log.warning
+        say("ingest_waits", network=self._network.name, kind=kind, reason=str(trouble))
+
+    # ------------------------------------------------------------ one step
+
+    async def step(self) -> bool:
+        """Do one thing; False when there is nothing to do."""
+        cursor = await self._store.cursor(self._network.name)
+        tip = await self._providers.tip()
+        if tip is None:
+            raise NoQuorum("too few providers tell their head")
+        if cursor is None:
+            return await self._begin(tip.number)
+        if await self._caught_up_by_range(cursor, tip.number):
+            return True
+        height = min(tip.number, cursor.number + 1)
+        if tip.agreed is not None and tip.number == height:
+            return await self._follow(cursor, tip.agreed)
+        return await self._follow(cursor, await self._providers.agreed(height))
+
+    async def _begin(self, tip: int) -> bool:
+        anchor_number = tip if self._start_block is None else max(self._start_block - 1, 0)
+        if anchor_number > tip:
+            return False
+        anchor = await self._providers.agreed(anchor_number)
+        if not (anchor.attested or self._providers.single):
+            raise NoQuorum("the block to begin with must be agreed")
+        await self._passing.begin(anchor)
+        log.info("ingest_begins", network=self._network.name, after_block=anchor_number)
+        return True
+
+    async def _caught_up_by_range(self, cursor: Cursor, tip: int) -> bool:
+        end = await self._backfill.end_of_range(cursor, tip)
+        if end is None:
+            return False
+        watched = await self._watch.addresses(self._network.name)
+        sightings = await self._backfill.sightings(cursor, end, watched)
+        if sightings is not None:
+            await self._passing.pass_blocks(cursor, cursor.number + 1, end, sightings)
+        return True
+
+    async def _follow(self, cursor: Cursor, block: Agreed) -> bool:
+        step = await self._compare(cursor, block)
+        match step:
+            case Connect():
+                watched = await self._watch.addresses(self._network.name)
+                sightings = await self._scanner.sightings(block, watched)
+                await self._passing.pass_blocks(cursor, step.block.number, block, sightings)
+                return True
+            case Disconnect():
+                await self._disconnect(cursor, step, block)
+                return True
+            case _:
+                return await self._read_again(cursor, block)
+
+    async def _compare(self, cursor: Cursor, block: Agreed) -> Connect | Disconnect | InStep:
+        """Ask canonical.py, and fetch the headers it asks for, each proved by its hash."""
+        tip = ref_of(block)
+        ours = BlockRef(cursor.number, cursor.hash, "")
+        held = {cursor.number: ours}
+        known: dict[str, BlockRef] = {}
+        floor = max(cursor.anchor, cursor.number - REORG_BLOCKS_MAX)
+        child = tip
+        while True:
+            await self._hold(held, child.number)
+            step: Step = next_step(ours, held, tip, known, floor=floor)
+            if not isinstance(step, LookBack):
+                return step
+            header = await self._providers.ancestor(step.block_hash)
+            if header.number != child.number - 1:
+                raise NoQuorum(f"block {child.number} stands on block {header.number}")
+            child = BlockRef(header.number, header.hash, header.parent_hash)
+            known[child.hash] = child
+
+    async def _hold(self, held: dict[int, BlockRef], number: int) -> None:
+        if number not in held:
+            stored = await self._store.header_at(self._network.name, number)
+            if stored is not None:
+                held[number] = stored.ref
+
+    async def _disconnect(self, cursor: Cursor, step: Disconnect, block: Agreed) -> None:
+        if not (block.attested or self._providers.single):
+            raise NoQuorum("a reorg on one provider's word is not followed")
+        _, orphaned = await self._passing.orphan(cursor, step.fork, step.tip)
+        depth = cursor.number - step.fork.number
+        say = log.error if depth >= self._network.policy.blocks else log.warning
+        say(
+            "reorg",
+            network=self._network.name,
+            depth=depth,
+            fork=step.fork.number,
+            orphaned=len(orphaned),
+        )
+
+    async def _read_again(self, cursor: Cursor, block: Agreed) -> bool:
+        """With a quorum back, blocks passed on one word are read again, the oldest first."""
+        if self._providers.single or not block.attested:
+            return False
+        waiting = await self._store.unattested(self._network.name, 1)
+        if not waiting:
+            return False
+        again = await self._providers.agreed_by_hash(waiting[0].ref.hash)
+        if not again.attested:
+            return False
+        watched = await self._watch.addresses(self._network.name)
+        sightings = await self._scanner.sightings(again, watched)
+        await self._passing.reexamine(cursor, again, sightings)
+        return True

@@ -1,0 +1,41 @@
+"""The addresses to look for, no older than the block they are looked for in.
+
+An address is given out before anybody can pay to it. So after a block has been seen, whatever
+the log holds by then includes every address the block can pay: read the log's head, wait until
+the watch list has come so far, and only then use it.
+
+Errors  WatchListBehind: the block is not passed; it is tried again.
+"""
+
+from collections.abc import Set as AbstractSet
+from typing import Protocol
+
+from application.ingest import WatchedAddresses
+from application.ports import Unavailable
+from application.reads import Progress
+
+CATCH_UP_SECONDS_MAX = 2.0
+
+
+class WatchListBehind(Unavailable):
+    def __init__(self, position: int) -> None:
+        super().__init__("projections", f"the watch list has not reached position {position}")
+
+
+class LogHead(Protocol):
+    """The part of the event store that is needed here."""
+
+    async def head(self) -> int: ...
+
+
+class Watch:
+    def __init__(self, log: LogHead, progress: Progress, watched: WatchedAddresses) -> None:
+        self._log = log
+        self._progress = progress
+        self._watched = watched
+
+    async def addresses(self, network: str) -> AbstractSet[str]:
+        head = await self._log.head()
+        if not await self._progress.wait_for(head, timeout_seconds=CATCH_UP_SECONDS_MAX):
+            raise WatchListBehind(head)
+        return await self._watched.addresses(network)

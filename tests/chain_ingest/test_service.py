@@ -1,0 +1,117 @@
+"""Who leads works, who does not stands by, and neither outlives its time."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from chain_ingest.providers import Misconfigured
+from chain_ingest.service import LEASE_CHECK_SECONDS, STANDBY_SECONDS, Ingester
+from tests.chain_ingest.world import World
+
+TICKS_MAX = 400
+
+
+def ingester(world: World) -> Ingester:
+    return Ingester(world.network, world.follower, world.outbox, world.store, world.clock)
+
+
+async def until(world: World, condition: Callable[[], bool]) -> None:
+    """Let time pass, a little at a time, until it is so."""
+    for _ in range(TICKS_MAX):
+        if condition():
+            return
+        world.clock.advance(0.1)
+        for _ in range(30):
+            await asyncio.sleep(0)
+    raise AssertionError("never happened")
+
+
+async def test_the_leader_follows_and_publishes_and_stops_when_told() -> None:
+    world = World()
+    world.pay(1)
+    world.chain.mine()
+    stop = asyncio.Event()
+    running = asyncio.create_task(ingester(world).run(stop))
+    await until(world, lambda: len(world.bus.published) == 1)
+    stop.set()
+    async with asyncio.timeout(1):
+        await running
+    assert world.store.leaders == {}, "the lease is given back"
+
+
+async def test_a_standby_takes_over_when_the_leader_is_gone() -> None:
+    world = World()
+    lease = await world.store.lead("local")
+    assert lease is not None
+    world.pay(1)
+    world.chain.mine()
+    stop = asyncio.Event()
+    running = asyncio.create_task(ingester(world).run(stop))
+    world.clock.advance(STANDBY_SECONDS)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert world.bus.published == []
+    await lease.release()
+    await until(world, lambda: len(world.bus.published) == 1)
+    stop.set()
+    await running
+
+
+async def test_a_leader_that_lost_its_lease_stops_working_until_it_has_one_again() -> None:
+    world = World()
+    stop = asyncio.Event()
+    running = asyncio.create_task(ingester(world).run(stop))
+    await until(world, lambda: "local" in world.store.leaders)
+    del world.store.leaders["local"]
+    rival = await world.store.lead("local")
+    assert rival is not None
+    world.clock.advance(LEASE_CHECK_SECONDS)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    world.pay(1)
+    world.chain.mine()
+    for _ in range(50):
+        world.clock.advance(0.1)
+        await asyncio.sleep(0)
+    assert world.reports == [], "another one leads"
+    await rival.release()
+    await until(world, lambda: len(world.bus.published) == 1)
+    stop.set()
+    await running
+
+
+async def test_outages_of_everything_are_outlived() -> None:
+    world = World()
+    stop = asyncio.Event()
+    world.store.outage = world.bus.outage = world.sources[0].down = True
+    running = asyncio.create_task(ingester(world).run(stop))
+    for _ in range(20):
+        world.clock.advance(1)
+        await asyncio.sleep(0)
+    world.pay(1)
+    world.chain.mine()
+    world.store.outage = False
+    await until(world, lambda: "local" in world.store.leaders)
+    world.sources[0].down = False
+    await until(world, lambda: len(world.reports) == 1)
+    world.bus.outage = False
+    await until(world, lambda: len(world.bus.published) == 1)
+    world.store.outage = True
+    for _ in range(20):
+        world.clock.advance(1)
+        await asyncio.sleep(0)
+    world.store.outage = False
+    world.pay(2)
+    world.chain.mine()
+    await until(world, lambda: len(world.bus.published) == 2)
+    stop.set()
+    await running
+
+
+async def test_a_provider_of_the_wrong_chain_ends_the_process_with_the_reason() -> None:
+    world = World()
+    world.sources[0].decimals = 18
+    with pytest.raises(Misconfigured, match="USDC has 18 decimals"):
+        await ingester(world).run(asyncio.Event())
+    assert world.store.leaders == {}

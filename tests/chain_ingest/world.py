@@ -1,0 +1,108 @@
+"""A chain, its providers, a store and a bus in memory, and an ingester over them."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from adapters.memory.bus import MemoryBus
+from adapters.memory.chain import MemoryChain, MemorySource
+from adapters.memory.clock import FakeClock
+from adapters.memory.ingest_store import MemoryIngestStore
+from application.chain_messages import ChainReport, decode_report
+from chain_ingest.follower import Follower
+from chain_ingest.outbox import OutboxPublisher
+from chain_ingest.passing import Passing
+from chain_ingest.providers import Providers
+from chain_ingest.watch import Watch
+from domain.networks import ConfirmationPolicy, Network, Token, local_network
+
+START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+USDC, BRIDGED, FAKE = "0x" + "aa" * 20, "0x" + "ab" * 20, "0x" + "fa" * 20
+DEPOSIT, OTHER_DEPOSIT, STRANGER = "0x" + "dd" * 20, "0x" + "de" * 20, "0x" + "57" * 20
+PAYER = "0x" + "11" * 20
+STEPS_MAX = 5_000
+
+LOCAL = local_network(
+    chain_id=31337,
+    tokens=(
+        Token(symbol="USDC", address=USDC, decimals=6),
+        Token(symbol="USDC.e", address=BRIDGED, decimals=6, accepted=False),
+    ),
+    blocks=3,
+)
+STRICT = LOCAL.model_copy(update={"policy": ConfirmationPolicy(version=2, blocks=3)})
+
+
+class Watched:
+    """A watch list that is always caught up, unless told otherwise."""
+
+    def __init__(self) -> None:
+        self.now = {DEPOSIT, OTHER_DEPOSIT}
+        self.behind = False
+
+    async def addresses(self, _: str) -> set[str]:
+        return self.now
+
+    async def head(self) -> int:
+        return 1
+
+    async def wait_for(self, _: int, *, timeout_seconds: float) -> bool:
+        assert timeout_seconds > 0
+        return not self.behind
+
+    async def position(self, _: str) -> int:
+        return 1
+
+
+class World:
+    def __init__(
+        self, network: Network = LOCAL, *, sources: int = 1, start_block: int | None = 1
+    ) -> None:
+        self.network = network
+        self.clock = FakeClock(START)
+        self.chain = MemoryChain(network, START)
+        self.sources = [MemorySource(self.chain, f"provider-{n}") for n in range(sources)]
+        self.store = MemoryIngestStore(settled=lambda message_id: message_id in self.settled)
+        self.settled: set[str] = set()
+        self.bus = MemoryBus(self.clock)
+        self.watched = Watched()
+        self._start_block = start_block
+        self.restart()
+
+    def restart(self) -> None:
+        """A new process: nothing is remembered but what the store holds."""
+        providers = Providers(self.network, self.sources, self.clock)
+        self.outbox = OutboxPublisher(self.network.name, self.store, self.bus, self.clock)
+        passing = Passing(self.network, self.store, self.outbox, self.bus, self.clock)
+        self.follower = Follower(
+            self.network,
+            providers,
+            self.store,
+            Watch(self.watched, self.watched, self.watched),
+            passing,
+            self.clock,
+            start_block=self._start_block,
+        )
+
+    async def follow(self) -> None:
+        """Step until there is nothing to do."""
+        for _ in range(STEPS_MAX):
+            if not await self.follower.step():
+                return
+        raise AssertionError(f"still busy after {STEPS_MAX} steps")
+
+    async def mine_and_follow(self, blocks: int = 1) -> None:
+        self.chain.mine(blocks)
+        await self.follow()
+
+    def pay(self, units: int, *, to: str = DEPOSIT, token: str = USDC) -> str:
+        return self.chain.transfer(token, PAYER, to, units).hash
+
+    @property
+    def reports(self) -> list[ChainReport]:
+        return [
+            decode_report(report.subject, report.data)
+            for report in self.store.reports(self.network.name)
+        ]
+
+    def said(self, about: Callable[[ChainReport], str] = lambda report: report.kind) -> list[str]:
+        return [about(report) for report in self.reports]
