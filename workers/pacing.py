@@ -1,0 +1,47 @@
+"""How a worker waits: until it is told to stop, and without repeating itself in the log."""
+
+import asyncio
+import contextlib
+
+import structlog
+
+from application.ports import Clock, Unavailable
+
+log = structlog.get_logger(__name__)
+
+
+async def pause(clock: Clock, seconds: float, stop: asyncio.Event) -> None:
+    """Sleep, but not a moment longer than until `stop` is set."""
+    waits = {asyncio.ensure_future(clock.sleep(seconds)), asyncio.ensure_future(stop.wait())}
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await wait
+
+
+class Outages:
+    """Says once that a service went away and once that it came back."""
+
+    def __init__(self, worker: str) -> None:
+        self._worker = worker
+        self._away: set[str] = set()
+
+    def away(self, outage: Unavailable, *, what: str = "") -> None:
+        """`what` tells several of one service apart: the network of an RPC."""
+        if what not in self._away:
+            self._away.add(what)
+            log.warning(
+                "worker_waits",
+                worker=self._worker,
+                what=what or outage.service,
+                service=outage.service,
+                reason=outage.reason,
+            )
+
+    def back(self, *, what: str = "") -> None:
+        if what in self._away:
+            self._away.remove(what)
+            log.info("worker_goes_on", worker=self._worker, what=what)

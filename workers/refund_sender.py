@@ -1,0 +1,249 @@
+"""Pays refunds: asks the signer, broadcasts the stored bytes, and believes receipts only.
+
+Shapes  Each round looks at the refunds that are not finished and takes each one step further.
+        What to do next follows from the refund's stream and its row among the outgoing
+        transactions alone, so a crash anywhere repeats a step, with the same bytes.
+          no row     would the token let it through? Then reserve, else decline
+          reserved   the signer's turn
+          refused    fail the refund and release the money
+          signed     record it, broadcast, record that; then follow the receipt of our own hash
+        Only a refusal, or a receipt at policy depth that moved nothing, releases money: both
+        are final, so money that was released is never paid as well.
+Units   confirmations count as everywhere, head minus block plus one; wei; seconds.
+Errors  an outage leaves the refund as it is. What a receipt cannot explain stays open, loudly.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import structlog
+
+from application.deciders import REFUND
+from application.handling import Handler
+from application.outside import ChainClient, Outgoing, OutgoingBook, Payout
+from application.paying_out import FEE_PER_GAS_MAX_WEI, TRANSFER_GAS_LIMIT
+from application.ports import Clock, Unavailable
+from application.reads import RefundReads
+from domain.networks import NetworkBook
+from domain.refund import Refund
+from workers.pacing import Outages, pause
+from workers.refund_facts import RefundFacts, judge
+
+log = structlog.get_logger(__name__)
+
+POLL_SECONDS = 0.2
+SIGNER_SECONDS = 0.1
+RECEIPT_SECONDS_MAX = 2.0
+RESEND_SECONDS = 10.0
+WAITING_SECONDS = 5.0  # for gas, for lower fees, for a network that is not configured
+BROKEN_SECONDS = 30.0
+UNFINISHED_MAX = 1_000
+AT_ONCE_MAX = 16
+REASON_CHARACTERS_MAX = 200
+
+
+class RefundSender:
+    def __init__(
+        self,
+        handler: Handler,
+        refunds: RefundReads,
+        outgoing: OutgoingBook,
+        chains: Mapping[str, ChainClient],
+        networks: NetworkBook,
+        clock: Clock,
+    ) -> None:
+        self._handler = handler
+        self._refunds = refunds
+        self._outgoing = outgoing
+        self._chains = chains
+        self._networks = networks
+        self._clock = clock
+        self._facts = RefundFacts(handler, networks)
+        self._outages = Outages("refund_sender")
+        self._next_look: dict[UUID, datetime] = {}
+        self._sent_at: dict[UUID, datetime] = {}
+        self._said: dict[UUID, str] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                await self.look()
+            except Unavailable as outage:
+                self._outages.away(outage)
+            await pause(self._clock, POLL_SECONDS, stop)
+
+    async def look(self) -> None:
+        """One round: a step for each unfinished refund whose time has come."""
+        unfinished = await self._refunds.unfinished(UNFINISHED_MAX)
+        self._forget(set(unfinished))
+        now = self._clock.now()
+        due = [one for one in unfinished if self._next_look.get(one, now) <= now]
+        down: set[str] = set()
+        for first in range(0, len(due), AT_ONCE_MAX):
+            together = due[first : first + AT_ONCE_MAX]
+            await asyncio.gather(*(self._guarded(one, down) for one in together))
+        if "" not in down:
+            self._outages.back()
+
+    async def _guarded(self, refund_id: UUID, down: set[str]) -> None:
+        """A step that spoils no other: `down` names networks without an answer this round."""
+        network = ""  # no network's, but the store's
+        try:
+            refund = await self._handler.load(REFUND, refund_id)
+            if refund is None or not refund.open or refund.network in down:
+                return
+            network = refund.network
+            wait_seconds = await self.step(refund)
+            self._outages.back(what=network)
+        except Unavailable as outage:
+            what = network if outage.service == "rpc" else ""
+            down.add(what)
+            self._outages.away(outage, what=what)
+            return
+        except Exception:  # noqa: BLE001 - one broken refund must not stop the others
+            self._say(refund_id, "refund_step_failed", trace=True)
+            wait_seconds = BROKEN_SECONDS
+        self._next_look[refund_id] = self._clock.now() + timedelta(seconds=wait_seconds)
+
+    async def step(self, refund: Refund) -> float:
+        """Take one refund one step further; in how many seconds to look again."""
+        chain = self._chains.get(refund.network)
+        if chain is None:
+            self._say(refund.refund_id, "refund_network_not_configured", network=refund.network)
+            return WAITING_SECONDS
+        row = await self._outgoing.find(refund.refund_id)
+        if row is None:
+            row = await self._ask(refund, chain)
+        if row is None:
+            return WAITING_SECONDS
+        match row.state:
+            case "refused":
+                await self._facts.failed(refund, row.refusal or "refused")
+                return POLL_SECONDS
+            case "reserved":
+                return SIGNER_SECONDS
+            case "signed":
+                return await self._pay(refund, row, chain)
+
+    # ------------------------------------------------------------ before it is signed
+
+    async def _ask(self, refund: Refund, chain: ChainClient) -> Outgoing | None:
+        """Have it signed, or decline it; None while it has to wait."""
+        payout = await self._payout(refund, chain)
+        obstacle = await _obstacle(payout, chain)
+        if obstacle is not None:
+            return await self._outgoing.decline(payout, _printable(obstacle))
+        if payout.max_fee > FEE_PER_GAS_MAX_WEI:
+            self._say(refund.refund_id, "refund_waits_for_lower_fees", wallet=payout.wallet)
+            return None
+        if await chain.native_balance(payout.wallet) < TRANSFER_GAS_LIMIT * payout.max_fee:
+            self._say(refund.refund_id, "refund_waits_for_gas", wallet=payout.wallet)
+            return None
+        return await self._outgoing.reserve(payout)
+
+    async def _payout(self, refund: Refund, chain: ChainClient) -> Payout:
+        network, token = self._networks.of_asset(refund.amount.asset)
+        max_fee, tip = await chain.fees()
+        return Payout(
+            refund_id=refund.refund_id,
+            merchant_id=refund.merchant_id,
+            network=network,
+            wallet=refund.wallet,
+            wallet_index=refund.wallet_index,
+            token=token.address,
+            destination=refund.destination,
+            units=refund.amount.units,
+            max_fee=max_fee,
+            tip=tip,
+            chain_nonce=await chain.transaction_count(refund.wallet),
+        )
+
+    # ------------------------------------------------------------ after it is signed
+
+    async def _pay(self, refund: Refund, row: Outgoing, chain: ChainClient) -> float:
+        assert row.raw is not None
+        assert row.tx_hash is not None
+        assert row.nonce is not None
+        if refund.status == "requested":
+            await self._facts.signed(refund, row.tx_hash, row.nonce)
+        if refund.status != "broadcast":
+            await chain.broadcast(row.raw)
+            self._sent_at[refund.refund_id] = self._clock.now()
+            await self._facts.broadcast(refund, row.tx_hash)
+            return POLL_SECONDS
+        return await self._follow(refund, row, chain, row.tx_hash)
+
+    async def _follow(
+        self, refund: Refund, row: Outgoing, chain: ChainClient, tx_hash: str
+    ) -> float:
+        # The head first: a block that comes in between only makes us wait for another look.
+        head = await chain.head_number()
+        receipt = await chain.receipt(tx_hash)
+        again_seconds = min(chain.network.block_seconds / 2, RECEIPT_SECONDS_MAX)
+        if receipt is None:
+            await self._send_again(refund, row, chain)
+            return again_seconds
+        confirmations = head - receipt.block_number + 1
+        if confirmations < chain.network.policy.blocks:
+            return again_seconds
+        match judge(receipt, refund, self._networks):
+            case "paid":
+                await self._facts.mined(refund, receipt, confirmations)
+            case "reverted":
+                await self._facts.failed(refund, "the token refused the transfer on chain")
+            case "nothing_moved":
+                await self._facts.failed(refund, "the transaction moved no money")
+            case "unexplained":
+                self._say(refund.refund_id, "refund_receipt_unexplained", tx_hash=tx_hash)
+                return BROKEN_SECONDS
+        return POLL_SECONDS
+
+    async def _send_again(self, refund: Refund, row: Outgoing, chain: ChainClient) -> None:
+        """Offer the same bytes again, and first what must be mined before them."""
+        now = self._clock.now()
+        sent_at = self._sent_at.get(refund.refund_id)
+        if sent_at is not None and now - sent_at < timedelta(seconds=RESEND_SECONDS):
+            return
+        assert row.nonce is not None
+        assert row.raw is not None
+        used = await chain.transaction_count(row.wallet)
+        if used > row.nonce:
+            # Either the node's answers are of different ages, or somebody else has the key.
+            self._say(refund.refund_id, "refund_nonce_used_elsewhere", wallet=row.wallet)
+        for raw in await self._outgoing.signed_before(row, used):
+            await chain.broadcast(raw)
+        await chain.broadcast(row.raw)
+        self._sent_at[refund.refund_id] = now
+
+    # ------------------------------------------------------------ bookkeeping
+
+    def _forget(self, unfinished: set[UUID]) -> None:
+        for finished in (self._next_look.keys() | self._sent_at.keys()) - unfinished:
+            self._next_look.pop(finished, None)
+            self._sent_at.pop(finished, None)
+        for finished in self._said.keys() - unfinished:
+            del self._said[finished]
+
+    def _say(self, refund_id: UUID, what: str, *, trace: bool = False, **details: str) -> None:
+        """Once a refund and trouble, not at every look."""
+        if self._said.get(refund_id) != what:
+            self._said[refund_id] = what
+            log.error(what, refund_id=refund_id.hex, exc_info=trace, **details)
+
+
+async def _obstacle(payout: Payout, chain: ChainClient) -> str | None:
+    """Why this transfer can not succeed now: frozen, paused, or not enough money."""
+    if await chain.balance(payout.token, payout.wallet) < payout.units:
+        return "the refund wallet holds less than the refund on chain"
+    refused = await chain.simulate_transfer(
+        payout.token, payout.wallet, payout.destination, payout.units
+    )
+    return None if refused is None else f"the token refuses the transfer: {refused}"
+
+
+def _printable(text: str) -> str:
+    """A node's words, which may be anything, as merchants and PostgreSQL can take them."""
+    kept = "".join(letter if letter.isprintable() else " " for letter in text)
+    return kept[:REASON_CHARACTERS_MAX]
