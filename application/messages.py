@@ -15,6 +15,7 @@ from uuid import UUID
 import pydantic_core
 
 from application.deciders import PAYMENT
+from application.instructions import WriteAddress
 from application.ports import EventStore, Recorded
 from domain import events as e
 from domain.money import Amount, decimal_of
@@ -54,16 +55,76 @@ def message_type(event: e.Event) -> str | None:
 class Messages:
     """Makes the message of a recorded fact, from the session as it stood right after it."""
 
-    def __init__(self, store: EventStore, networks: NetworkBook) -> None:
+    def __init__(self, store: EventStore, networks: NetworkBook, write: WriteAddress) -> None:
         self._store = store
         self._networks = networks
+        self._write = write
 
     async def message_for(self, recorded: Recorded[e.Event]) -> Message | None:
         kind = message_type(recorded.event)
         if kind is None:
             return None
         history = await self._store.read_stream(recorded.stream)
-        return message(kind, recorded, _folded(history, recorded.version), self._networks)
+        session = _folded(history, recorded.version)
+        return self._message(kind, recorded, session)
+
+    def _message(self, kind: str, recorded: Recorded[e.Event], session: PaymentSession) -> Message:
+        message_id = public_id("evt", recorded.event_id)
+        body = {
+            "id": message_id,
+            "type": kind,
+            "created_at": moment_text(recorded.event.at),
+            "api_version": API_VERSION,
+            "sequence": recorded.version,
+            "data": self._data(recorded.event, session),
+        }
+        return Message(
+            id=message_id,
+            type=kind,
+            merchant_id=session.merchant_id,
+            mode=session.mode,
+            body=pydantic_core.to_json(body),
+        )
+
+    def _data(self, event: e.Event, session: PaymentSession) -> dict[str, Any]:
+        network, token = self._networks.of_asset(session.due.asset)
+
+        def text(amount: Amount) -> str:
+            return decimal_of(amount.units, token.decimals)
+
+        transfers = session.transfers.values()
+        counted = [t for t in transfers if t.status in {"observed", "confirmed"}]
+        completed_at = session.completed_at
+        return {
+            "payment_session_id": public_id("ps", session.session_id),
+            "livemode": session.mode == "live",
+            "amount": text(session.due),
+            "currency": "USD",
+            "status": session.status,
+            "exceptions": list(session.exceptions),
+            "network": network.name,
+            "token": token.symbol,
+            "address": self._write(session.deposit_address),
+            "amount_received": text(session.seen),
+            "amount_confirmed": text(session.confirmed),
+            "amount_refunded": text(session.refunded),
+            "tx_hash": counted[-1].tx_hash if counted else None,
+            "transfers": [self._transfer(t, text(t.amount)) for t in transfers],
+            "confirmed_at": moment_text(completed_at) if completed_at else None,
+            "merchant_reference": session.merchant_reference,
+            "metadata": session.metadata,
+            "refund": _refund(event, text),
+        }
+
+    def _transfer(self, transfer: SessionTransfer, amount: str) -> dict[str, Any]:
+        return {
+            "id": transfer.transfer_id,
+            "tx_hash": transfer.tx_hash,
+            "amount": amount,
+            "from": self._write(transfer.payer),
+            "status": transfer.status,
+            "block_number": transfer.block_number,
+        }
 
 
 def _folded(history: Sequence[Recorded[e.Event]], version: int) -> PaymentSession:
@@ -75,70 +136,8 @@ def _folded(history: Sequence[Recorded[e.Event]], version: int) -> PaymentSessio
     return session
 
 
-def message(
-    kind: str, recorded: Recorded[e.Event], session: PaymentSession, networks: NetworkBook
-) -> Message:
-    message_id = public_id("evt", recorded.event_id)
-    body = {
-        "id": message_id,
-        "type": kind,
-        "created_at": moment_text(recorded.event.at),
-        "api_version": API_VERSION,
-        "sequence": recorded.version,
-        "data": _data(recorded.event, session, networks),
-    }
-    return Message(
-        id=message_id,
-        type=kind,
-        merchant_id=session.merchant_id,
-        mode=session.mode,
-        body=pydantic_core.to_json(body),
-    )
-
-
 def moment_text(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def _data(event: e.Event, session: PaymentSession, networks: NetworkBook) -> dict[str, Any]:
-    network, token = networks.of_asset(session.due.asset)
-
-    def text(amount: Amount) -> str:
-        return decimal_of(amount.units, token.decimals)
-
-    counted = [t for t in session.transfers.values() if t.status in {"observed", "confirmed"}]
-    completed_at = session.completed_at
-    return {
-        "payment_session_id": public_id("ps", session.session_id),
-        "livemode": session.mode == "live",
-        "amount": text(session.due),
-        "currency": "USD",
-        "status": session.status,
-        "exceptions": list(session.exceptions),
-        "network": network.name,
-        "token": token.symbol,
-        "address": session.deposit_address,
-        "amount_received": text(session.seen),
-        "amount_confirmed": text(session.confirmed),
-        "amount_refunded": text(session.refunded),
-        "tx_hash": counted[-1].tx_hash if counted else None,
-        "transfers": [_transfer(t, text(t.amount)) for t in session.transfers.values()],
-        "confirmed_at": moment_text(completed_at) if completed_at else None,
-        "merchant_reference": session.merchant_reference,
-        "metadata": session.metadata,
-        "refund": _refund(event, text),
-    }
-
-
-def _transfer(transfer: SessionTransfer, amount: str) -> dict[str, Any]:
-    return {
-        "id": transfer.transfer_id,
-        "tx_hash": transfer.tx_hash,
-        "amount": amount,
-        "from": transfer.payer,
-        "status": transfer.status,
-        "block_number": transfer.block_number,
-    }
 
 
 def _refund(event: e.Event, text: Callable[[Amount], str]) -> dict[str, Any] | None:
