@@ -1,0 +1,191 @@
+"""What callers send: bodies and query strings, closed and strict.
+
+Shapes  an unknown field is an error that names it. Text holds no NUL (PostgreSQL cannot keep
+        one) and no other control characters but line breaks and tabs. Amounts are strings, and
+        domain/money.py reads them; here they are only bounded.
+Errors  pydantic's, made problems by api/errors.py; `return_url` depends on the mode and is
+        therefore asked by the route.
+"""
+
+import re
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+
+from api.problems import Problem
+from application.reads import PAGE_SIZE_MAX
+from application.sessions import NewSession
+from domain.errors import PublicIdMalformed
+from domain.merchant import MESSAGE_TYPES
+from domain.payment import Status
+from domain.values import Mode, parse_public_id
+
+METADATA_KEYS_MAX = 20
+METADATA_KEY_LENGTH_MAX = 40
+METADATA_VALUE_LENGTH_MAX = 500
+URL_LENGTH_MAX = 2048
+AMOUNT_LENGTH_MAX = 100
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_EMAIL = re.compile(r"[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f]{1,185}\.[^@\s\x00-\x1f]{2,63}")
+_URL = re.compile(r"[\x21-\x7e]+")
+_TX_HASH = re.compile(r"0x[0-9a-f]{64}")
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def _printable(text: str) -> str:
+    if _CONTROL.search(text):
+        raise ValueError("holds control characters")
+    return text
+
+
+def _one_line(text: str) -> str:
+    if "\n" in text or "\r" in text:
+        raise ValueError("must be one line")
+    return _printable(text)
+
+
+def _url(text: str) -> str:
+    if not _URL.fullmatch(text):
+        raise ValueError("must be a URL in ASCII, without spaces")
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError as error:
+        raise ValueError("is not a URL") from error
+    plain = parts.scheme == "http" and parts.hostname in _LOOPBACK
+    if parts.scheme != "https" and not plain:
+        raise ValueError("must begin with https://")
+    if not parts.hostname or "@" in parts.netloc or "\\" in text:
+        raise ValueError("must name a host, and no user or password")
+    return text
+
+
+def _email(text: str) -> str:
+    if not _EMAIL.fullmatch(text):
+        raise ValueError("is not an email address")
+    return text
+
+
+def _tx_hash(text: str) -> str:
+    lower = text.lower()
+    if not _TX_HASH.fullmatch(lower):
+        raise ValueError("must be 0x and 64 hex digits")
+    return lower
+
+
+Line = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
+Word = Annotated[str, Field(min_length=1, max_length=32), AfterValidator(_one_line)]
+Prose = Annotated[str, Field(max_length=500), AfterValidator(_printable)]
+AmountText = Annotated[
+    str,
+    Field(
+        max_length=AMOUNT_LENGTH_MAX,
+        description='A decimal string of US dollars, such as "10.00". Numbers are refused.',
+        examples=["10.00"],
+    ),
+]
+Address = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_one_line)]
+ReturnUrl = Annotated[str, Field(max_length=URL_LENGTH_MAX), AfterValidator(_url)]
+Email = Annotated[str, Field(max_length=254), AfterValidator(_email)]
+MetadataKey = Annotated[
+    str,
+    Field(min_length=1, max_length=METADATA_KEY_LENGTH_MAX),
+    AfterValidator(_one_line),
+]
+MetadataValue = Annotated[
+    str, Field(max_length=METADATA_VALUE_LENGTH_MAX), AfterValidator(_printable)
+]
+Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=METADATA_KEYS_MAX)]
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class NewPaymentSession(Body):
+    """One amount due. Without a network the first one of the key's mode is taken."""
+
+    amount: AmountText
+    currency: Word = Field(examples=["USD"])
+    network: Word | None = Field(default=None, description="Such as `polygon`.")
+    token: Word | None = Field(default=None, description="`USDC` or `USDT`.")
+    description: Prose | None = Field(default=None, examples=["Order 1042"])
+    merchant_reference: Line | None = Field(default=None, examples=["order-1042"])
+    success_url: ReturnUrl | None = None
+    cancel_url: ReturnUrl | None = None
+    customer_email: Email | None = None
+    metadata: Metadata = Field(default_factory=dict)
+    expires_in: int | None = Field(default=None, description="Seconds; 7 days without it.")
+
+    def asked(self, mode: Mode) -> NewSession:
+        for field in ("success_url", "cancel_url"):
+            _refuse_plain_http(field, getattr(self, field), mode)
+        return NewSession(**dict(self))
+
+
+class NewRefund(Body):
+    """Without an amount all that is left goes back; without an address, to the payer."""
+
+    payment_session_id: Line = Field(examples=["ps_6f0c2f7be1a24b7f9f0c6f1e2d3c4b5a"])
+    amount: AmountText | None = None
+    reason: Prose | None = None
+    to_address: Address | None = None
+
+
+class NewWebhookEndpoint(Body):
+    """Where messages go. Without event types, all of them."""
+
+    url: Annotated[str, Field(min_length=1, max_length=URL_LENGTH_MAX), AfterValidator(_one_line)]
+    event_types: list[Line] = Field(
+        default_factory=list, max_length=len(MESSAGE_TYPES), examples=[["payment.completed"]]
+    )
+
+
+class Query(BaseModel):
+    """A query string: texts, so numbers and moments are read from them; still closed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PageQuery(Query):
+    limit: int = Field(default=20, ge=1, le=PAGE_SIZE_MAX)
+    cursor: Line | None = Field(default=None, description="The next_cursor of the page before.")
+
+
+class SessionsQuery(PageQuery):
+    status: Status | None = None
+    network: Word | None = None
+    merchant_reference: Line | None = None
+    tx_hash: Annotated[str, Field(max_length=66), AfterValidator(_tx_hash)] | None = None
+    created_from: AwareDatetime | None = Field(default=None, description="RFC 3339, inclusive.")
+    created_to: AwareDatetime | None = Field(default=None, description="RFC 3339, exclusive.")
+
+
+class RefundsQuery(PageQuery):
+    payment_session_id: Line | None = None
+
+
+class DeliveriesQuery(PageQuery):
+    webhook_endpoint_id: Line | None = None
+    status: Literal["due", "delivered", "failed"] | None = None
+
+
+class TimelineQuery(Query):
+    after: int = Field(default=0, ge=0, le=2**53, description="Only versions after this one.")
+    limit: int = Field(default=100, ge=1, le=PAGE_SIZE_MAX)
+
+
+def _refuse_plain_http(field: str, url: str | None, mode: Mode) -> None:
+    if url is not None and mode == "live" and not url.startswith("https:"):
+        issue = "must begin with https://; http is for test mode"
+        raise Problem(422, "request.invalid", f"{field}: {issue}", details=((field, issue),))
+
+
+def id_in(field: str, prefix: str, text: str) -> UUID:
+    """An id that stands in a body or a query, where a malformed one is a wrong value."""
+    try:
+        return parse_public_id(prefix, text)
+    except PublicIdMalformed as error:
+        raise PublicIdMalformed(error.message, field=field) from error

@@ -1,0 +1,115 @@
+"""Payment sessions over HTTP: create, read, list, cancel, and the history with its reasons."""
+
+from typing import Annotated
+
+from fastapi import Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.bodies import NewPaymentSession, SessionsQuery, TimelineQuery
+from api.idempotency import Answering, claim_of, once
+from api.lookup import find_session, head_for, session_id_of
+from api.routing import gateway_router, json_response, needs
+from api.services import ApiServices, Gateway, Who
+from api.views import HistoryView, ListView, SessionView, fact_view
+from application.reads import SessionQuery
+from domain.payment import PaymentSession
+
+router = gateway_router("/v1/payment-sessions", "Payment sessions")
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses={201: {"model": SessionView}},
+    response_model=None,
+    openapi_extra=needs("write", idempotency="optional"),
+)
+async def create_payment_session(
+    body: NewPaymentSession, who: Who, gateway: Gateway, request: Request
+) -> Response:
+    """Open a session. Send the customer to its `checkout_url`, or show `payment` yourself."""
+    claim = await claim_of(request)
+    answer = Answering[PaymentSession](201, lambda one: gateway.views.session(one).encoded())
+
+    async def work() -> Response:
+        new = body.asked(who.mode)
+        return answer.response(await gateway.sessions.create(new, who, claim, answer))
+
+    return await once(gateway.handler.store, who, claim, work)
+
+
+@router.get(
+    "",
+    responses={200: {"model": ListView[SessionView]}},
+    response_model=None,
+    openapi_extra=needs("read"),
+)
+async def list_payment_sessions(
+    query: Annotated[SessionsQuery, Query()], who: Who, gateway: Gateway
+) -> Response:
+    """Newest first, a page at a time."""
+    wanted = SessionQuery(merchant_id=who.merchant_id, mode=who.mode, **dict(query))
+    page = await gateway.session_reads.page(wanted)
+    sessions = [row.session for row in page.items]
+    heads = await _heads(gateway, sessions)
+    listed = ListView[SessionView](
+        data=tuple(gateway.views.session(one, heads.get(one.network)) for one in sessions),
+        next_cursor=page.next_cursor,
+        has_more=page.next_cursor is not None,
+    )
+    return json_response(listed.encoded())
+
+
+async def _heads(gateway: ApiServices, sessions: list[PaymentSession]) -> dict[str, int | None]:
+    found: dict[str, int | None] = {}
+    for session in sessions:
+        if session.network not in found:
+            head = await head_for(gateway, session)
+            if head is not None:
+                found[session.network] = head
+    return found
+
+
+@router.get(
+    "/{session_id}",
+    responses={200: {"model": SessionView}},
+    response_model=None,
+    openapi_extra=needs("read"),
+)
+async def get_payment_session(session_id: str, who: Who, gateway: Gateway) -> Response:
+    """Where a session stands now."""
+    session = await find_session(gateway, who, session_id)
+    head = await head_for(gateway, session)
+    return json_response(gateway.views.session(session, head).encoded())
+
+
+@router.post(
+    "/{session_id}/cancel",
+    responses={200: {"model": SessionView}},
+    response_model=None,
+    openapi_extra=needs("write"),
+)
+async def cancel_payment_session(session_id: str, who: Who, gateway: Gateway) -> Response:
+    """Close a session nobody has paid to. A second time changes nothing."""
+    session = await gateway.sessions.cancel(session_id_of(session_id), who)
+    return json_response(gateway.views.session(session).encoded())
+
+
+@router.get(
+    "/{session_id}/events",
+    responses={200: {"model": HistoryView}},
+    response_model=None,
+    openapi_extra=needs("read"),
+)
+async def list_payment_session_events(
+    session_id: str, query: Annotated[TimelineQuery, Query()], who: Who, gateway: Gateway
+) -> Response:
+    """Every fact of a session, oldest first: what happened, when, by whom, under which policy."""
+    facts = await gateway.sessions.history(session_id_of(session_id), who)
+    later = [fact for fact in facts if fact.version > query.after]
+    shown = later[: query.limit]
+    history = HistoryView(
+        data=tuple(fact_view(fact) for fact in shown), has_more=len(later) > len(shown)
+    )
+    return json_response(history.encoded())
