@@ -1,0 +1,230 @@
+"""The `gateway` command: every process, and what operators and developers do by hand.
+
+Shapes  Settings come from the environment; without DATABASE_URL, from what the last `gateway up`
+        wrote into its folder, so that `gateway trial-balance` just works beside it.
+        --json is for machines: one line each; else a table for people.
+Errors  one paragraph that says what to do next, exit status 1; wrong use 2. Status 0 only when
+        all is well. Libraries are imported where they are used: `--help` answers at once.
+"""
+# ruff: noqa: PLC0415 - imports inside commands keep the others fast
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
+
+app = typer.Typer(
+    help="A self-hosted payment gateway for USDC and USDT.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+Folder = Annotated[Path, typer.Option(help="where the local gateway keeps its data")]
+Json = Annotated[bool, typer.Option("--json", help="for machines")]
+VAR = Path("var")
+
+
+def main() -> None:
+    """Run a command; expected failures become one paragraph on stderr."""
+    try:
+        app()
+    except _expected() as failure:
+        print(f"gateway: {failure}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _expected() -> tuple[type[Exception], ...]:
+    from application.ports import Unavailable
+    from domain.errors import Refusal
+    from gateway.failures import GatewayError
+
+    return (GatewayError, Refusal, Unavailable)
+
+
+# ---------------------------------------------------------------- for people
+
+
+@app.command()
+def demo(folder: Folder = VAR / "demo", json: Json = False) -> None:
+    """One real payment, one refund and one reorg, end to end; each claim is checked."""
+    from gateway.demo import run
+
+    sys.exit(asyncio.run(run(folder, as_json=json)))
+
+
+@app.command()
+def up(
+    folder: Folder = VAR,
+    port: Annotated[int | None, typer.Option(help="of the API; else a free one")] = None,
+    block_seconds: Annotated[int, typer.Option(min=1, help="between two local blocks")] = 2,
+) -> None:
+    """Run the whole gateway on this machine, with servers of its own, until Ctrl-C."""
+    from gateway.up import run
+
+    asyncio.run(run(folder, port, block_seconds))
+
+
+@app.command()
+def pay(
+    session: Annotated[str, typer.Argument(help="ps_… or the checkout URL")],
+    amount: Annotated[str | None, typer.Option(help="instead of what is still due")] = None,
+    folder: Folder = VAR,
+) -> None:
+    """Pay a session on the local test chain, as a customer's wallet would."""
+    from gateway.up import pay as pay_session
+
+    asyncio.run(pay_session(folder, session, amount))
+
+
+# ---------------------------------------------------------------- processes
+
+
+@app.command()
+def api() -> None:
+    """REST API and hosted checkout."""
+    from gateway import serve
+
+    _process("api", serve.api)
+
+
+@app.command()
+def ingest(network: Annotated[str, typer.Option(help="which one to follow")]) -> None:
+    """Follow one network and publish what happens there; a second one stands by."""
+    from gateway import serve
+
+    _process(f"ingest-{network}", lambda s, stop: serve.ingest(s, stop, network))
+
+
+@app.command()
+def settle() -> None:
+    """Apply chain reports to sessions, floats and books."""
+    from gateway import serve
+
+    _process("settle", serve.settle)
+
+
+@app.command()
+def project() -> None:
+    """Keep the read models up to date."""
+    from gateway import serve
+
+    _process("project", serve.project)
+
+
+@app.command()
+def deliver() -> None:
+    """Turn facts into webhooks and deliver them."""
+    from gateway import serve
+
+    _process("deliver", serve.deliver)
+
+
+@app.command()
+def work() -> None:
+    """Send refunds, expire sessions."""
+    from gateway import serve
+
+    _process("work", serve.work)
+
+
+@app.command()
+def sign() -> None:
+    """Sign refunds: the only process with the key. It has no port."""
+    from gateway import serve
+
+    _process("sign", serve.sign)
+
+
+@app.command()
+def chain(host: str = "127.0.0.1", port: int = 8545, folder: Folder = VAR / "chain") -> None:
+    """A local test chain with the two test tokens, until Ctrl-C."""
+    from gateway.up import run_chain
+
+    asyncio.run(run_chain(folder, host, port))
+
+
+# ---------------------------------------------------------------- operators
+
+
+@app.command()
+def migrate() -> None:
+    """Make roles and tables, or bring them up to date. Needs DATABASE_URL_OWNER."""
+    from gateway import operate
+
+    operate.migrate(_settings())
+
+
+@app.command()
+def keystore() -> None:
+    """Make the signer's encrypted keystore and print the public key for HOT_WALLET_XPUB."""
+    from gateway import operate
+
+    operate.make_keystore(_settings())
+
+
+@app.command()
+def merchant(
+    name: Annotated[str, typer.Argument(help="shown to customers")],
+    xpub: Annotated[str, typer.Option(help="account key that deposit addresses derive from")],
+    live: Annotated[bool, typer.Option("--live", help="else test mode")] = False,
+) -> None:
+    """Register a merchant and print its first API key."""
+    from gateway import operate
+
+    asyncio.run(operate.register_merchant(_settings(), name, xpub, live=live))
+
+
+@app.command(name="trial-balance")
+def trial_balance(folder: Folder = VAR, json: Json = False) -> None:
+    """Debits and credits per asset and account; status 1 unless they agree."""
+    from gateway import operate
+
+    sys.exit(asyncio.run(operate.trial_balance(_settings(folder), as_json=json)))
+
+
+@app.command()
+def events(
+    stream: Annotated[str, typer.Argument(help="ps_…, rf_…, wd_… or TYPE/UUID")],
+    folder: Folder = VAR,
+    json: Json = False,
+) -> None:
+    """Every fact of one stream, with who did it and why."""
+    from gateway import operate
+
+    asyncio.run(operate.events(_settings(folder), stream, as_json=json))
+
+
+# ---------------------------------------------------------------- plumbing
+
+
+def _settings(folder: Path = VAR) -> "Settings":
+    from gateway.local_files import read_environment
+    from gateway.settings import load
+
+    environment: dict[str, Any] = dict(os.environ)  # noqa: TID251 - handed to the settings
+    if not environment.get("DATABASE_URL"):
+        environment = {**read_environment(folder), **environment}
+    return load(environment)
+
+
+def _process(name: str, serve: Callable[["Settings", asyncio.Event], Awaitable[None]]) -> None:
+    import uvloop
+
+    from gateway.logs import configure
+    from gateway.supervisor import stop_on_signals
+
+    settings = _settings()
+    configure(name, settings.log_level, pretty=sys.stdout.isatty())
+
+    async def run() -> None:
+        with stop_on_signals() as stop:
+            await serve(settings, stop)
+
+    uvloop.run(run())

@@ -1,0 +1,208 @@
+"""What operators do by hand: tables, keys, merchants, books, timelines."""
+
+import secrets
+import sys
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from adapters import keystore
+from adapters import migrate as migrations
+from application.deciders import DELIVERY, PAYMENT, REFUND
+from application.ports import Recorded, Stream
+from application.reads import TrialBalance
+from domain.errors import PublicIdMalformed
+from domain.events import Event
+from domain.money import decimal_of
+from domain.networks import NetworkBook
+from domain.values import Mode, parse_public_id
+from gateway import bootstrap
+from gateway.failures import GatewayError
+from gateway.settings import Settings
+from projections.schema import ensure_schemas
+
+ACTOR = "operator"
+SCOPES = ("read", "write", "refund")
+READY_SECONDS_MAX = 10.0
+_STREAMS = {"ps": PAYMENT.stream_type, "rf": REFUND.stream_type, "wd": DELIVERY.stream_type}
+
+
+def migrate(settings: Settings) -> None:
+    if settings.database_url_owner is None:
+        raise GatewayError("DATABASE_URL_OWNER is not set: migrations need the owner's role")
+    owner = settings.database_url_owner.get_secret_value()
+    passwords = {
+        role: given.get_secret_value()
+        for role, given in (
+            (migrations.APP, settings.gw_app_password),
+            (migrations.SIGNER, settings.gw_signer_password),
+        )
+        if given is not None
+    }
+    if passwords:
+        migrations.create_roles(owner, passwords)
+    applied = migrations.migrate(owner)
+    made = ensure_schemas(owner)
+    print("\n".join([*applied, *made]) or "nothing to do: the database is up to date")
+
+
+def make_keystore(settings: Settings) -> None:
+    path, passphrase = settings.keystore_path, settings.keystore_passphrase
+    if path is None or passphrase is None:
+        raise GatewayError("set KEYSTORE_PATH and KEYSTORE_PASSPHRASE first")
+    text = passphrase.get_secret_value()
+    signer = (
+        keystore.open_keystore(path, text)
+        if path.exists()
+        else keystore.create_keystore(path, text, secrets.token_bytes(keystore.SEED_BYTES))
+    )
+    print(f"HOT_WALLET_XPUB={signer.xpub()}")
+
+
+async def register_merchant(settings: Settings, name: str, xpub: str, *, live: bool) -> None:
+    mode: Mode = "live" if live else "test"
+    async with bootstrap.core(settings, "register") as core:
+        merchants = bootstrap.merchants(core)
+        merchant_id = await merchants.register(name, mode, actor=ACTOR)
+        first = await merchants.configure_wallet(merchant_id, mode, xpub, actor=ACTOR)
+        key = await merchants.create_api_key(merchant_id, mode, SCOPES, "first", actor=ACTOR)
+        merchant = await merchants.find(merchant_id)
+        assert merchant is not None
+        wallet = merchant.refund_wallets[mode].address
+    table = Table.grid(padding=(0, 2))
+    table.add_row("merchant", merchant_id.hex)
+    table.add_row("API key", f"[bold]{key}[/] (shown this once)")
+    table.add_row("first deposit address", f"{first} (compare it with your wallet's)")
+    table.add_row("refund wallet", f"{wallet} (top it up to be able to refund)")
+    Console().print(table)
+
+
+# ---------------------------------------------------------------- books
+
+
+async def trial_balance(settings: Settings, *, as_json: bool) -> int:
+    """Print the books; the exit status."""
+    async with bootstrap.core(settings, "books") as core:
+        progress = bootstrap.progress(core)
+        head = await core.store.head()
+        current = await progress.wait_for(head, timeout_seconds=READY_SECONDS_MAX)
+        books = bootstrap.books(core)
+        totals = await books.trial_balance()
+        balances = await books.balances()
+        networks = core.networks
+    if not current:
+        print("the read models lag behind the log: is `gateway project` running?", file=sys.stderr)
+    if as_json:
+        shown = {line.asset: str(line.difference) for line in totals}
+        print(orjson.dumps({"trial_balance": shown, "position": head}).decode())
+    else:
+        console = Console()
+        table = Table("account", "asset", "debits", "credits", "balance", title="Accounts")
+        for line in balances:
+            table.add_row(line.account, *_line(networks, line.asset, line.debits, line.credits))
+        console.print(table)
+        console.print(totals_table(networks, totals))
+    return 0 if current and all(line.difference == 0 for line in totals) else 1
+
+
+def totals_table(networks: NetworkBook, totals: Any) -> Table:
+    table = Table("asset", "debits", "credits", "difference", title="Trial balance")
+    line: TrialBalance
+    for line in totals:
+        table.add_row(*_line(networks, line.asset, line.debits, line.credits))
+    return table
+
+
+def _line(networks: NetworkBook, asset: str, debits: int, credits_: int) -> tuple[str, ...]:
+    try:
+        network, token = networks.of_asset(asset)
+    except KeyError:
+        return asset, str(debits), str(credits_), str(debits - credits_)
+    name = f"{token.symbol} on {network.name}"
+    difference = debits - credits_
+    sign = "-" if difference < 0 else ""
+    return (
+        name,
+        decimal_of(debits, token.decimals),
+        decimal_of(credits_, token.decimals),
+        sign + decimal_of(abs(difference), token.decimals),
+    )
+
+
+# ---------------------------------------------------------------- timelines
+
+
+async def events(settings: Settings, stream: str, *, as_json: bool) -> None:
+    async with bootstrap.core(settings, "events") as core:
+        found = await core.store.read_stream(_stream(stream))
+    if not found:
+        raise GatewayError(f"there is no stream {stream}")
+    if as_json:
+        for recorded in found:
+            print(orjson.dumps(_as_json(recorded)).decode())
+        return
+    Console().print(timeline(stream, found))
+
+
+def _stream(text: str) -> Stream:
+    """A stream as people name it: ps_..., rf_..., wd_..., any other one as TYPE/UUID."""
+    prefix, _, rest = text.partition("/")
+    try:
+        if rest:
+            return Stream(prefix, UUID(rest))
+        prefix = text.partition("_")[0]
+        return Stream(_STREAMS[prefix], parse_public_id(prefix, text))
+    except (KeyError, ValueError, PublicIdMalformed):
+        raise GatewayError(
+            f"{text!r} names no stream: give ps_…, rf_…, wd_… or TYPE/UUID"
+        ) from None
+
+
+def timeline(title: str, recorded: Sequence[Recorded[Event]]) -> Table:
+    table = Table("#", "at (UTC)", "what", "who", "details", title=title, title_justify="left")
+    for fact in recorded:
+        table.add_row(
+            str(fact.version),
+            f"{fact.event.at:%H:%M:%S.%f}"[:-3],
+            f"[bold]{fact.event.name}[/]",
+            fact.context.actor.split(":")[0],
+            _details(fact),
+        )
+    return table
+
+
+def _details(fact: Recorded[Event]) -> str:
+    """The few fields a person looks for first; --json has them all."""
+    shown: list[str] = []
+    for name, field in fact.event.model_dump(mode="json").items():
+        value = field["units"] if isinstance(field, dict) and "units" in field else field
+        if name in {"at", "asset", "metadata"} or value in (None, {}, []):
+            continue
+        if isinstance(value, str | int | bool) and len(shown) < _DETAILS_MAX:
+            text = str(value)
+            shown.append(f"{name} {text if len(text) <= _TEXT_MAX else text[:_TEXT_MAX] + '…'}")
+    if fact.context.policy_version:
+        shown.append(f"policy {fact.context.policy_version}")
+    return ", ".join(shown)
+
+
+_DETAILS_MAX = 4
+_TEXT_MAX = 22
+
+
+def _as_json(recorded: Recorded[Event]) -> dict[str, Any]:
+    return {
+        "position": recorded.position,
+        "version": recorded.version,
+        "name": recorded.event.name,
+        "event_id": recorded.event_id.hex,
+        "actor": recorded.context.actor,
+        "causation_id": recorded.context.causation_id,
+        "policy_version": recorded.context.policy_version,
+        "recorded_at": recorded.recorded_at.isoformat(),
+        "data": recorded.event.model_dump(mode="json"),
+    }

@@ -1,0 +1,111 @@
+"""Each process of the gateway, from its first connection to its last.
+
+Shapes  every function runs until `stop` is set, then finishes what it holds and returns.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Sequence
+
+import uvicorn
+
+from adapters.evm import EvmClient
+from gateway import bootstrap
+from gateway.settings import Settings
+
+DRAIN_SECONDS_MAX = 20
+CONNECTIONS_MAX = 2_000
+HEADER_BYTES_MAX = 16 * 1024
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without signal handlers of its own: the process's `stop` is the one way to end."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def api(settings: Settings, stop: asyncio.Event) -> None:
+    async with bootstrap.core(settings, "api") as core:
+        http = bootstrap.poster(core)
+        server = _Server(
+            uvicorn.Config(
+                bootstrap.api(core, http, stop),
+                host=settings.api_host,
+                port=settings.api_port,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                limit_concurrency=CONNECTIONS_MAX,
+                h11_max_incomplete_event_size=HEADER_BYTES_MAX,
+                timeout_graceful_shutdown=DRAIN_SECONDS_MAX,
+                lifespan="off",
+            )
+        )
+        ender = asyncio.create_task(_end(server, stop))
+        try:
+            await server.serve()
+        finally:
+            stop.set()
+            await ender
+            await http.close()
+
+
+async def _end(server: uvicorn.Server, stop: asyncio.Event) -> None:
+    await stop.wait()
+    server.should_exit = True
+
+
+async def ingest(settings: Settings, stop: asyncio.Event, name: str) -> None:
+    network = settings.book().get(name)
+    async with bootstrap.core(settings, f"ingest-{name}") as core:
+        sources = bootstrap.providers(core, network)
+        async with _opened(sources):
+            await bootstrap.ingester(core, network, sources).run(stop)
+
+
+async def settle(settings: Settings, stop: asyncio.Event) -> None:
+    async with bootstrap.core(settings, "settle") as core, asyncio.TaskGroup() as group:
+        for network in core.networks.networks:
+            group.create_task(bootstrap.settlement(core, network).run(stop))
+
+
+async def project(settings: Settings, stop: asyncio.Event) -> None:
+    async with bootstrap.core(settings, "project") as core:
+        await bootstrap.projector(core).run(stop)
+
+
+async def deliver(settings: Settings, stop: asyncio.Event) -> None:
+    async with bootstrap.core(settings, "deliver") as core:
+        http = bootstrap.poster(core)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(bootstrap.dispatcher(core).run(stop))
+                group.create_task(bootstrap.webhook_worker(core, http).run(stop))
+        finally:
+            await http.close()
+
+
+async def work(settings: Settings, stop: asyncio.Event) -> None:
+    async with bootstrap.core(settings, "work") as core:
+        chains = {n.name: bootstrap.providers(core, n)[0] for n in core.networks.networks}
+        async with _opened(tuple(chains.values())), asyncio.TaskGroup() as group:
+            group.create_task(bootstrap.refund_sender(core, chains).run(stop))
+            group.create_task(bootstrap.expiry(core).run(stop))
+
+
+async def sign(settings: Settings, stop: asyncio.Event) -> None:
+    async with bootstrap.signer(settings) as process:
+        await process.run(stop)
+
+
+@contextlib.asynccontextmanager
+async def _opened(clients: Sequence[EvmClient]) -> AsyncIterator[None]:
+    for client in clients:
+        await client.open()
+    try:
+        yield
+    finally:
+        for client in clients:
+            await client.close()
