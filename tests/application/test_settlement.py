@@ -1,0 +1,200 @@
+"""Chain reports become facts of transfers, sessions, floats and books: each once, in any order."""
+
+import random
+from uuid import UUID
+
+import pytest
+
+from application.chain_messages import (
+    MessageMalformed,
+    ReorgReport,
+    TransferReport,
+    decode_report,
+    encode_report,
+    subject_of,
+)
+from application.deciders import PAYMENT, REFUND_FLOAT, TRANSFER, float_id, transfer_stream_id
+from application.ports import Stream
+from application.settlement import Settlement
+from domain.events import JournalEntryPosted, ReorgDetected, Sighting
+from domain.payment import PaymentSession
+from domain.values import derived_id
+from tests.api.world import Tenant, World
+from tests.examples import AT, block_hash, sighting, usd
+
+
+def report(kind: str, number: int, seen: Sighting) -> TransferReport:
+    return TransferReport.model_validate(
+        {
+            "kind": kind,
+            "message_id": f"{kind}-{number}-{seen.transfer_id}",
+            "report_number": number,
+            "at": AT,
+            "sighting": seen,
+            "confirmations": 3 if kind == "confirmed" else 1,
+            "policy_version": 1,
+        }
+    )
+
+
+class Shop:
+    """One merchant with an open session, and settlement on twins."""
+
+    def __init__(self) -> None:
+        self.world = World()
+        self.tenant: Tenant | None = None
+        self.settlement = Settlement(
+            self.world.handler, self.world.reads.watch_list, self.world.networks
+        )
+
+    async def open(self) -> PaymentSession:
+        if self.tenant is None:
+            self.tenant = await self.world.tenant("Shop", 1)
+        return await self.world.session(self.tenant)
+
+    def seen(self, session: PaymentSession, **changes: object) -> Sighting:
+        base = sighting(session.due, recipient=session.deposit_address)
+        return base.model_copy(update=changes)
+
+    async def session(self, session_id: UUID) -> PaymentSession:
+        found = await self.world.handler.load(PAYMENT, session_id)
+        assert found is not None
+        return found
+
+    async def balances(self) -> dict[str, int]:
+        """Debits less credits of each account, folded from the log alone."""
+        found: dict[str, int] = {}
+        for recorded in await self.world.store.read_log(after=0, limit=10_000):
+            if isinstance(recorded.event, JournalEntryPosted):
+                for posting in recorded.event.postings:
+                    units = posting.amount.units
+                    debit, credit = posting.debit.split(":")[0], posting.credit.split(":")[0]
+                    found[debit] = found.get(debit, 0) + units
+                    found[credit] = found.get(credit, 0) - units
+        return found
+
+
+@pytest.fixture
+def shop() -> Shop:
+    return Shop()
+
+
+async def test_a_report_is_applied_once_however_often_it_comes(shop: Shop) -> None:
+    session = await shop.open()
+    seen = shop.seen(session)
+    first, last = report("observed", 1, seen), report("confirmed", 2, seen)
+    assert await shop.settlement.apply(first)
+    assert not await shop.settlement.apply(first)
+    assert await shop.settlement.apply(last)
+    assert not await shop.settlement.apply(last)
+    done = await shop.session(session.session_id)
+    assert (done.status, done.confirmed) == ("completed", session.due)
+    assert (await shop.balances())["customer_receipts"] == session.due.units
+    assert (await shop.balances())["fees_receivable"] == session.due.units // 200
+
+
+async def test_a_reorg_ends_the_same_in_every_order_with_every_repeat(shop: Shop) -> None:
+    for seed in range(40):
+        session = await shop.open()
+        lost = shop.seen(session, **_named(f"{seed + 16:02x}"))
+        again = lost.model_copy(update={"block_number": 101, "block_hash": block_hash(101, "b")})
+        reports = [
+            report("observed", 1, lost),
+            report("retracted", 2, lost),
+            report("observed", 3, again),
+            report("confirmed", 4, again),
+        ] * 2
+        random.Random(seed).shuffle(reports)
+        for each in reports:
+            await shop.settlement.apply(each)
+        done = await shop.session(session.session_id)
+        assert (done.status, done.confirmed.units) == ("completed", session.due.units), seed
+        assert len(done.transfers) == 1
+    assert (await shop.balances())["customer_receipts"] == 40 * session.due.units
+
+
+def _named(tx: str) -> dict[str, object]:
+    tx_hash = "0x" + tx * 32
+    return {"tx_hash": tx_hash, "transfer_id": f"31337:{tx_hash}:0"}
+
+
+async def test_a_deep_reorg_reverses_payment_and_books(shop: Shop) -> None:
+    session = await shop.open()
+    seen = shop.seen(session)
+    await shop.settlement.apply(report("confirmed", 1, seen))
+    await shop.settlement.apply(report("retracted", 2, seen))
+    lost = await shop.session(session.session_id)
+    assert (lost.status, lost.confirmed.units) == ("pending", 0)
+    assert "reversed" in lost.exceptions
+    assert set((await shop.balances()).values()) == {0}
+
+
+async def test_money_for_nobody_waits_in_the_inbox_with_its_reason(shop: Shop) -> None:
+    stray = sighting(recipient="0x" + "99" * 20)
+    await shop.settlement.apply(report("confirmed", 1, stray))
+    found = await shop.world.handler.load(TRANSFER, transfer_stream_id(stray.transfer_id))
+    assert found is not None
+    assert (found.purpose, found.status) == ("unmatched", "confirmed")
+    assert found.reason == "nobody has been given this address"
+
+
+async def test_another_token_to_a_deposit_address_is_kept_and_booked_as_suspense(
+    shop: Shop,
+) -> None:
+    session = await shop.open()
+    wrong = shop.seen(session).model_copy(
+        update={"amount": usd("10.00", "eip155:31337/erc20:0x" + "ab" * 20)}
+    )
+    await shop.settlement.apply(report("confirmed", 1, wrong))
+    assert (await shop.session(session.session_id)).status == "pending"
+    assert (await shop.balances())["suspense"] == -10_000_000
+
+
+async def test_a_top_up_counts_when_it_is_safe_and_is_taken_back_by_a_reorg(shop: Shop) -> None:
+    tenant = await shop.world.tenant("Shop", 1)
+    merchant = await shop.world.merchants.find(tenant.merchant_id)
+    assert merchant is not None
+    top_up = sighting(usd("50.00"), recipient=merchant.refund_wallets["test"].address)
+    stream = float_id(tenant.merchant_id, "test", top_up.amount.asset)
+    await shop.settlement.apply(report("observed", 1, top_up))
+    assert await shop.world.handler.load(REFUND_FLOAT, stream) is None
+    await shop.settlement.apply(report("confirmed", 2, top_up))
+    held = await shop.world.handler.load(REFUND_FLOAT, stream)
+    assert held is not None
+    assert held.available_units == 50_000_000
+    await shop.settlement.apply(report("retracted", 3, top_up))
+    lost = await shop.world.handler.load(REFUND_FLOAT, stream)
+    assert lost is not None
+    assert lost.available_units == 0
+
+
+async def test_a_reorg_is_a_fact_of_its_own(shop: Shop) -> None:
+    told = ReorgReport(
+        message_id="reorg-1",
+        report_number=9,
+        at=AT,
+        network="local",
+        fork_number=99,
+        from_hash=block_hash(101),
+        to_hash=block_hash(101, "b"),
+        depth=2,
+        orphaned=(),
+    )
+    assert await shop.settlement.apply(told)
+    assert not await shop.settlement.apply(told)
+    stream = Stream("reorg", derived_id("reorg", "reorg-1"))
+    (recorded,) = await shop.world.store.read_stream(stream)
+    assert isinstance(recorded.event, ReorgDetected)
+
+
+def test_a_report_reads_back_from_the_wire_and_junk_does_not() -> None:
+    told = report("observed", 1, sighting())
+    assert decode_report(subject_of(told), encode_report(told)) == told
+    for subject, data in (
+        (subject_of(told), b"{}"),
+        (subject_of(told), b"\xff"),
+        ("chain.local.transfer.confirmed", encode_report(told)),
+        ("chain.polygon.transfer.observed", encode_report(told)),
+    ):
+        with pytest.raises(MessageMalformed):
+            decode_report(subject, data)

@@ -1,0 +1,188 @@
+"""Refunds, deliveries, keys, addresses, books and progress."""
+
+from typing import Any
+from uuid import UUID
+
+from application.ports import Stream
+from application.reads import (
+    WatchList,
+)
+from domain import events as e
+from tests.examples import (
+    CREATED,
+    DELIVERY_ID,
+    DEPOSIT,
+    ENDPOINT_ID,
+    KEY_ID,
+    MERCHANT_ID,
+    REFUND_ID,
+    SESSION_ID,
+    WALLET,
+)
+from tests.ports.reads.conftest import Given, created, example, session_stream
+
+# ---------------------------------------------------------------- refunds
+
+
+async def test_refunds_are_found_and_listed_and_followed_until_they_end(reads: Given) -> None:
+    stream = Stream("refund", REFUND_ID)
+    await reads.append(stream, example(e.RefundRequested))
+    assert await reads.refunds.unfinished(10) == [REFUND_ID]
+    await reads.append(stream, example(e.RefundSigned), example(e.RefundBroadcast), after=1)
+    assert await reads.refunds.unfinished(10) == [REFUND_ID]
+    position = await reads.append(stream, example(e.RefundCompleted), after=3)
+    assert await reads.refunds.unfinished(10) == []
+    row = await reads.refunds.find(REFUND_ID)
+    assert row is not None
+    assert (row.refund.status, row.version, row.position) == ("completed", 4, position)
+    listed = await reads.refunds.page(MERCHANT_ID, "test", session_id=SESSION_ID)
+    assert listed.items == (row,)
+    assert (await reads.refunds.page(MERCHANT_ID, "live")).items == ()
+    elsewhere = await reads.refunds.page(MERCHANT_ID, "test", session_id=UUID(int=1))
+    assert elsewhere.items == ()
+
+
+async def test_unfinished_refunds_come_oldest_first(reads: Given) -> None:
+    for number in (3, 1, 2):
+        requested = example(e.RefundRequested).model_copy(update={"refund_id": UUID(int=number)})
+        await reads.append(Stream("refund", UUID(int=number)), requested)
+    assert [each.int for each in await reads.refunds.unfinished(2)] == [3, 1]
+    pages = await reads.refunds.page(MERCHANT_ID, "test", limit=2)
+    assert [row.refund.refund_id.int for row in pages.items] == [2, 1]
+    rest = await reads.refunds.page(MERCHANT_ID, "test", limit=2, cursor=pages.next_cursor)
+    assert [row.refund.refund_id.int for row in rest.items] == [3]
+    assert rest.next_cursor is None
+
+
+# ---------------------------------------------------------------- deliveries
+
+
+async def test_a_delivery_shows_every_attempt_and_what_was_answered(reads: Given) -> None:
+    stream = Stream("webhook_delivery", DELIVERY_ID)
+    failed = example(e.DeliveryAttemptFailed)
+    won = example(e.DeliverySucceeded).model_copy(update={"attempt": 2})
+    await reads.append(stream, example(e.DeliveryOpened), failed)
+    position = await reads.append(stream, won, after=2)
+    await reads.answer(DELIVERY_ID, 1, b"\xff not text")
+    row = await reads.deliveries.find(DELIVERY_ID)
+    assert row is not None
+    assert (row.delivery.status, row.delivery.attempts, row.position) == ("delivered", 2, position)
+    first, second = await reads.deliveries.attempts(DELIVERY_ID)
+    assert (first.attempt, first.status_code, first.error) == (
+        1,
+        failed.status_code,
+        failed.error,
+    )
+    assert first.response_excerpt == b"\xff not text"
+    assert (second.attempt, second.at, second.error) == (2, won.at, None)
+    assert second.response_excerpt == b""
+    assert await reads.deliveries.attempts(UUID(int=404)) == []
+
+
+async def test_deliveries_are_listed_by_endpoint_and_status(reads: Given) -> None:
+    opened = example(e.DeliveryOpened)
+    for number, endpoint in ((1, ENDPOINT_ID), (2, UUID(int=7)), (3, ENDPOINT_ID)):
+        own = {"delivery_id": UUID(int=number), "endpoint_id": endpoint}
+        stream = Stream("webhook_delivery", UUID(int=number))
+        await reads.append(stream, opened.model_copy(update=own))
+    await reads.append(
+        Stream("webhook_delivery", UUID(int=3)), example(e.DeliverySucceeded), after=1
+    )
+
+    async def listed(**asked: Any) -> list[int]:
+        page = await reads.deliveries.page(MERCHANT_ID, "test", **asked)
+        return [row.delivery.delivery_id.int for row in page.items]
+
+    assert await listed() == [3, 2, 1]
+    assert await listed(endpoint_id=ENDPOINT_ID) == [3, 1]
+    assert await listed(status="due") == [2, 1]
+    assert await listed(status="due", endpoint_id=ENDPOINT_ID) == [1]
+    assert await listed(status="nul \x00") == []
+
+
+# ---------------------------------------------------------------- keys, addresses, books
+
+
+async def test_a_key_opens_until_it_is_revoked(reads: Given) -> None:
+    stream = Stream("merchant", MERCHANT_ID)
+    made = example(e.ApiKeyCreated)
+    await reads.append(stream, example(e.MerchantRegistered), made)
+    holder = await reads.api_keys.holder(made.key_hash)
+    assert holder is not None
+    assert (holder.key_id, holder.merchant_id, holder.mode) == (KEY_ID, MERCHANT_ID, "test")
+    assert holder.scopes == ("read", "write")
+    assert await reads.api_keys.holder("00" * 32) is None
+    assert await reads.api_keys.holder("nul \x00") is None
+    await reads.append(stream, example(e.ApiKeyRevoked), after=2)
+    assert await reads.api_keys.holder(made.key_hash) is None
+
+
+async def test_an_address_is_known_on_every_network_of_its_mode_and_on_no_other(
+    reads: Given,
+) -> None:
+    await reads.append(Stream("payment_session", SESSION_ID), CREATED)
+    wallet = example(e.RefundWalletAssigned)
+    await reads.append(Stream("merchant", MERCHANT_ID), example(e.MerchantRegistered), wallet)
+    watch: WatchList = reads.watch_list
+    for network in ("local", "other"):
+        owner = await watch.owner_of(network, DEPOSIT)
+        assert owner is not None
+        assert (owner.purpose, owner.subject_id) == ("payment_session", SESSION_ID)
+        owner = await watch.owner_of(network, WALLET)
+        assert owner is not None
+        assert (owner.purpose, owner.subject_id) == ("refund_float", MERCHANT_ID)
+        assert owner.merchant_id == MERCHANT_ID
+        assert set(await reads.watch_list.addresses(network)) == {DEPOSIT, WALLET}
+    for network in ("real", "unheard of"):
+        assert await watch.owner_of(network, DEPOSIT) is None
+        assert set(await reads.watch_list.addresses(network)) == set()
+    assert await watch.owner_of("local", "0x" + "00" * 20) is None
+    assert await watch.owner_of("local", "nul \x00") is None
+
+
+async def test_the_first_owner_of_an_address_keeps_it(reads: Given) -> None:
+    for number in (1, 2):
+        await reads.append(session_stream(number), created(number, deposit_address=DEPOSIT))
+    owner = await reads.watch_list.owner_of("local", DEPOSIT)
+    assert owner.subject_id == UUID(int=1)
+
+
+async def test_new_addresses_join_those_already_watched(reads: Given) -> None:
+    expected = set()
+    for number in range(1, 4):
+        await reads.append(session_stream(number), created(number))
+        expected.add(f"0x{number:040x}")
+        assert set(await reads.watch_list.addresses("local")) == expected
+
+
+async def test_the_books_balance_after_any_history(reads: Given) -> None:
+    await reads.history(seed=3, steps=150)
+    (trial,) = await reads.books.trial_balance()
+    assert trial.difference == 0
+    assert trial.debits > 0
+    balances = await reads.books.balances()
+    assert [each.account for each in balances] == sorted(each.account for each in balances)
+    assert sum(each.debits for each in balances) == trial.debits
+
+
+async def test_sums_beyond_64_bits_are_exact(reads: Given) -> None:
+    entry = example(e.JournalEntryPosted)
+    huge = entry.postings[0].amount.model_copy(update={"units": 2**256 - 1})
+    posting = entry.postings[0].model_copy(update={"amount": huge})
+    for number in (1, 2):
+        own = {"entry_id": UUID(int=number), "postings": (posting,)}
+        await reads.append(Stream("journal_entry", UUID(int=number)), entry.model_copy(update=own))
+    (trial,) = await reads.books.trial_balance()
+    assert trial.debits == 2 * (2**256 - 1)
+    assert trial.difference == 0
+
+
+# ---------------------------------------------------------------- progress, and twin against real
+
+
+async def test_progress_names_the_head_once_all_is_taken_in(reads: Given) -> None:
+    assert await reads.progress.position("payments") == 0
+    position = await reads.append(session_stream(1), created(1))
+    assert await reads.progress.position("watch_list") == position
+    assert await reads.progress.wait_for(position, timeout_seconds=1)
+    assert not await reads.progress.wait_for(position + 1, timeout_seconds=0.02)
