@@ -1,19 +1,16 @@
 """The wiring: the only place that names adapters.
 
-Shapes  `core` opens what every process shares; the functions below it put together one process's
-        work from it. Nothing connects eagerly: a process may start before its servers, says so
+Shapes  `core` opens what every process shares; the functions below it put together one worker
+        from it. The API and the signer are in files of their own, so that no other process
+        spends a second on importing a web framework or the signing library. Nothing connects eagerly: a process may start before its servers, says so
         once, and goes on by itself when they answer.
 """
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from decimal import Decimal
 
-from fastapi import FastAPI
-
-from adapters.addresses import checksum_address, parse_address
+from adapters.addresses import checksum_address
 from adapters.checkpoints import PostgresCheckpoints
 from adapters.clock import SystemClock, SystemIds
 from adapters.delivery_queue import PostgresDeliveryQueue, PostgresEndpointHealth
@@ -21,48 +18,34 @@ from adapters.event_store import PostgresEventStore
 from adapters.evm import EvmClient
 from adapters.http_delivery import HttpPoster
 from adapters.ingest_store import (
-    PostgresChainHeads,
     PostgresIngestStore,
     PostgresParkedMessages,
 )
 from adapters.key_vault import PostgresVault
-from adapters.keystore import open_keystore
 from adapters.nats_bus import NatsBus
 from adapters.outgoing import PostgresOutgoing
 from adapters.postgres import Postgres
-from adapters.signing_book import PostgresSigningBook
 from adapters.wallet import HotWallets, XpubAddresses
-from api.app import create_app
-from api.services import ApiServices, HealthCheck
 from application.handling import Handler
 from application.merchants import Merchants
 from application.messages import Messages
-from application.paying_out import MICROS_PER_DOLLAR, Caps
-from application.refunds import Refunds
-from application.sessions import Sessions
 from application.settlement import Settlement
-from application.webhooks import Webhooks
 from chain_ingest.service import Ingester, ingest_network
 from domain.networks import Network, NetworkBook
 from gateway.failures import GatewayError
 from gateway.hints import LOG_HEAD, HeadHints
 from gateway.settings import Settings
 from projections.catalogue import PROJECTIONS
-from projections.delivery_reads import DeliveryReads
 from projections.journal_reads import JournalReads
-from projections.merchant_reads import ApiKeyReads
 from projections.payment_reads import PaymentReads
 from projections.progress import ProgressReads
 from projections.refund_reads import RefundReads
 from projections.runner import ProjectionRunner
 from projections.watchlist_reads import WatchListReads
-from web.app import create_web
-from web.services import WebServices
 from workers.dispatcher import Dispatcher
 from workers.expiry import Expiry
 from workers.refund_sender import RefundSender
 from workers.settlement import SettlementWorker
-from workers.signer import SignerProcess
 from workers.webhook_attempt import Attempts
 from workers.webhook_delivery import WebhookWorker
 
@@ -125,66 +108,6 @@ def progress(of: Core) -> ProgressReads:
 
 
 # ---------------------------------------------------------------- processes
-
-
-def api(of: Core, http: HttpPoster, stopping: asyncio.Event) -> FastAPI:
-    """REST for merchants and the checkout for their customers, in one process."""
-    sessions = PaymentReads(of.postgres)
-    heads = PostgresChainHeads(of.postgres)
-    secrets = vault(of)
-    base = of.settings.public_base_url.rstrip("/")
-    services = ApiServices(
-        sessions=Sessions(
-            of.handler,
-            of.networks,
-            XpubAddresses(of.postgres),
-            secrets,
-            of.ids,
-            amount_max=of.settings.amount_max,
-        ),
-        refunds=Refunds(
-            of.handler,
-            of.networks,
-            WatchListReads(of.postgres, of.networks),
-            of.ids,
-            parse_address,
-        ),
-        webhooks=Webhooks(of.handler, secrets, http, of.ids),
-        handler=of.handler,
-        api_keys=ApiKeyReads(of.postgres),
-        session_reads=sessions,
-        refund_reads=RefundReads(of.postgres),
-        delivery_reads=DeliveryReads(of.postgres),
-        heads=heads,
-        networks=of.networks,
-        clock=of.clock,
-        ids=of.ids,
-        write_address=checksum_address,
-        public_base_url=base,
-        health=_health(of),
-    )
-    app = create_app(services)
-    pages = WebServices(
-        handler=of.handler,
-        session_reads=sessions,
-        heads=heads,
-        networks=of.networks,
-        clock=of.clock,
-        write_address=checksum_address,
-        public_base_url=base,
-        hints=of.bus.hints,
-        stopping=stopping,
-    )
-    app.include_router(create_web(pages))
-    return app
-
-
-def _health(of: Core) -> tuple[HealthCheck, ...]:
-    """Sessions need PostgreSQL alone; without NATS or a provider confirmations wait."""
-    return (
-        HealthCheck("postgresql", of.store.head),
-        HealthCheck("nats", of.bus.check, required=False),
-    )
 
 
 def providers(of: Core, network: Network) -> tuple[EvmClient, ...]:
@@ -254,35 +177,3 @@ def refund_sender(of: Core, chains: dict[str, EvmClient]) -> RefundSender:
 
 def expiry(of: Core) -> Expiry:
     return Expiry(PaymentReads(of.postgres), of.handler, of.clock)
-
-
-@asynccontextmanager
-async def signer(settings: Settings) -> AsyncIterator[SignerProcess]:
-    """The signing process: its own role, the keystore, and nothing else of the gateway."""
-    url, path, passphrase = (
-        settings.database_url_signer,
-        settings.keystore_path,
-        settings.keystore_passphrase,
-    )
-    if url is None or path is None or passphrase is None:
-        raise GatewayError(
-            "the signer needs DATABASE_URL_SIGNER, KEYSTORE_PATH and KEYSTORE_PASSPHRASE"
-        )
-    keys = await asyncio.to_thread(open_keystore, path, passphrase.get_secret_value())
-    postgres = Postgres(url.get_secret_value(), name="gateway-sign")
-    async with postgres:
-        yield SignerProcess(
-            PostgresSigningBook(postgres), keys, settings.book(), SystemClock(), _caps(settings)
-        )
-
-
-def _caps(settings: Settings) -> Caps:
-    return Caps(
-        per_transaction=_micros(settings.signer_max_per_transaction),
-        per_merchant_day=_micros(settings.signer_max_per_merchant_day),
-        per_day=_micros(settings.signer_max_per_day),
-    )
-
-
-def _micros(dollars: str) -> int:
-    return int(Decimal(dollars) * MICROS_PER_DOLLAR)

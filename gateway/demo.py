@@ -28,12 +28,13 @@ from gateway.demo_story import Broken, Story
 from gateway.embedded import ChainOptions
 from gateway.failures import GatewayError
 from gateway.http import ApiClient
-from gateway.local import LocalGateway
+from gateway.local import CONFIRMATIONS, LocalGateway
 from gateway.local_chain import USDC, LocalChain
-from gateway.operate import timeline, totals_table
+from gateway.operate import totals_table
 from gateway.sample_merchant import SampleMerchant
 from gateway.scenes import Scenes
 from gateway.supervisor import stop_on_signals
+from gateway.timeline import timeline
 from gateway.up import wait_ready
 
 FLOAT_SECONDS_MAX = 30.0
@@ -89,7 +90,7 @@ def _clear(folder: Path) -> None:
 
 
 async def _play(gateway: LocalGateway, story: Story, stop: asyncio.Event) -> dict[str, Any]:
-    async with story.step("Local servers: PostgreSQL, NATS with JetStream, an EVM chain") as step:
+    async with story.step("Local servers: PostgreSQL, NATS, an EVM chain") as step:
         await gateway.prepare(lambda name, seconds: step.note(f"{name} {seconds:.1f} s"))
     ending = asyncio.Event()
     running = asyncio.create_task(gateway.run(ending))
@@ -131,7 +132,7 @@ async def _merchant(
             f"deposit addresses derive from its public key; the first is {merchant.first_address}"
         )
         step.note("the gateway holds no key that can spend from them")
-    async with story.step("The gateway's seven processes: api, ingest, settle, project …"):
+    async with story.step("The gateway: seven processes, one supervisor"):
         await wait_ready(gateway, merchant.api_key, stop)
     return merchant
 
@@ -143,8 +144,7 @@ async def _ready_to_refund(
         "The merchant tops up its refund wallet with 50.00 USDC, on chain"
     ) as step:
         await sample_merchant.fund_refund_wallet(chain, merchant)
-        for _ in range(3):
-            await chain.mine()
+        await chain.mine(CONFIRMATIONS)
         async with asyncio.timeout(FLOAT_SECONDS_MAX):
             while not await _float_booked(core):
                 await asyncio.sleep(0.05)
@@ -162,7 +162,8 @@ async def _float_booked(core: Core) -> bool:
 async def _timelines(story: Story, core: Core, *sessions: str) -> None:
     for session in sessions:
         stream = Stream(PAYMENT.stream_type, parse_public_id("ps", session))
-        story.show(timeline(f"Every fact of {session}", await core.store.read_stream(stream)))
+        facts = await core.store.read_stream(stream)
+        story.show(timeline(f"Every fact of {session}", facts, core.networks))
 
 
 async def _books(story: Story, core: Core) -> dict[str, str]:
@@ -171,6 +172,7 @@ async def _books(story: Story, core: Core) -> dict[str, str]:
         totals = await bootstrap.books(core).trial_balance()
         step.check("something was booked", any(line.debits for line in totals))
         for line in totals:
-            step.check(f"the trial balance of {line.asset} is zero", line.difference == 0)
+            _, token = core.networks.of_asset(line.asset)
+            step.check(f"the trial balance of {token.symbol} is zero", line.difference == 0)
     story.show(totals_table(core.networks, totals))
     return {line.asset: str(line.difference) for line in totals}

@@ -44,6 +44,7 @@ class Step:
 class Story:
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._began = monotonic()
         self._times: list[tuple[str, float, int]] = []
 
     @contextlib.asynccontextmanager
@@ -77,7 +78,7 @@ class Story:
 
     @property
     def seconds(self) -> float:
-        return round(sum(seconds for _, seconds, _ in self._times), 2)
+        return round(monotonic() - self._began, 2)
 
     def summary(self) -> None:
         table = Table(

@@ -2,7 +2,6 @@
 
 import secrets
 import sys
-from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +22,7 @@ from domain.values import Mode, parse_public_id
 from gateway import bootstrap
 from gateway.failures import GatewayError
 from gateway.settings import Settings
+from gateway.timeline import timeline
 from projections.schema import ensure_schemas
 
 ACTOR = "operator"
@@ -139,13 +139,14 @@ def _line(networks: NetworkBook, asset: str, debits: int, credits_: int) -> tupl
 async def events(settings: Settings, stream: str, *, as_json: bool) -> None:
     async with bootstrap.core(settings, "events") as core:
         found = await core.store.read_stream(_stream(stream))
+        networks = core.networks
     if not found:
         raise GatewayError(f"there is no stream {stream}")
     if as_json:
         for recorded in found:
             print(orjson.dumps(_as_json(recorded)).decode())
         return
-    Console().print(timeline(stream, found))
+    Console().print(timeline(stream, found, networks))
 
 
 def _stream(text: str) -> Stream:
@@ -160,38 +161,6 @@ def _stream(text: str) -> Stream:
         raise GatewayError(
             f"{text!r} names no stream: give ps_…, rf_…, wd_… or TYPE/UUID"
         ) from None
-
-
-def timeline(title: str, recorded: Sequence[Recorded[Event]]) -> Table:
-    table = Table("#", "at (UTC)", "what", "who", "details", title=title, title_justify="left")
-    for fact in recorded:
-        table.add_row(
-            str(fact.version),
-            f"{fact.event.at:%H:%M:%S.%f}"[:-3],
-            f"[bold]{fact.event.name}[/]",
-            fact.context.actor.split(":")[0],
-            _details(fact),
-        )
-    return table
-
-
-def _details(fact: Recorded[Event]) -> str:
-    """The few fields a person looks for first; --json has them all."""
-    shown: list[str] = []
-    for name, field in fact.event.model_dump(mode="json").items():
-        value = field["units"] if isinstance(field, dict) and "units" in field else field
-        if name in {"at", "asset", "metadata"} or value in (None, {}, []):
-            continue
-        if isinstance(value, str | int | bool) and len(shown) < _DETAILS_MAX:
-            text = str(value)
-            shown.append(f"{name} {text if len(text) <= _TEXT_MAX else text[:_TEXT_MAX] + '…'}")
-    if fact.context.policy_version:
-        shown.append(f"policy {fact.context.policy_version}")
-    return ", ".join(shown)
-
-
-_DETAILS_MAX = 4
-_TEXT_MAX = 22
 
 
 def _as_json(recorded: Recorded[Event]) -> dict[str, Any]:

@@ -90,12 +90,12 @@ class Scenes:
         session = await self._read(session)
         required = session["confirmations"]["required"]
         for seen in range(session["confirmations"]["seen"], required + 1):
+            session = await self._until(session, _confirmed(seen))
             step.count(seen, required, f"Confirming {seen}/{required}")
+            step.note(f"Confirming {seen}/{required}")
             await asyncio.sleep(LOOK_SECONDS)
             if seen < required:
                 await self._chain.mine()
-                session = await self._until(session, _confirmed(seen + 1))
-                step.note(f"Confirming {session['confirmations']['seen']}/{required}")
         return await self._until(session, lambda s: s["status"] == "completed")
 
     # ------------------------------------------------------------ refund

@@ -2,36 +2,42 @@
 
 Shapes  every function runs until `stop` is set, then finishes what it holds and returns.
 """
+# ruff: noqa: PLC0415 - what one process alone needs, the other six need not import
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Sequence
-
-import uvicorn
+from typing import TYPE_CHECKING
 
 from adapters.evm import EvmClient
 from gateway import bootstrap
 from gateway.settings import Settings
+
+if TYPE_CHECKING:
+    import uvicorn
 
 DRAIN_SECONDS_MAX = 20
 CONNECTIONS_MAX = 2_000
 HEADER_BYTES_MAX = 16 * 1024
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without signal handlers of its own: the process's `stop` is the one way to end."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 async def api(settings: Settings, stop: asyncio.Event) -> None:
+    import uvicorn
+
+    from gateway import bootstrap_api
+
+    class _Server(uvicorn.Server):
+        """Without signal handlers of its own: the process's `stop` is the one way to end."""
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield
+
     async with bootstrap.core(settings, "api") as core:
         http = bootstrap.poster(core)
         server = _Server(
             uvicorn.Config(
-                bootstrap.api(core, http, stop),
+                bootstrap_api.api(core, http, stop),
                 host=settings.api_host,
                 port=settings.api_port,
                 log_config=None,
@@ -43,7 +49,7 @@ async def api(settings: Settings, stop: asyncio.Event) -> None:
                 lifespan="off",
             )
         )
-        ender = asyncio.create_task(_end(server, stop))
+        ender = asyncio.create_task(_end_with(stop, server))
         try:
             await server.serve()
         finally:
@@ -52,7 +58,7 @@ async def api(settings: Settings, stop: asyncio.Event) -> None:
             await http.close()
 
 
-async def _end(server: uvicorn.Server, stop: asyncio.Event) -> None:
+async def _end_with(stop: asyncio.Event, server: "uvicorn.Server") -> None:
     await stop.wait()
     server.should_exit = True
 
@@ -96,7 +102,9 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
 
 
 async def sign(settings: Settings, stop: asyncio.Event) -> None:
-    async with bootstrap.signer(settings) as process:
+    from gateway import bootstrap_signer
+
+    async with bootstrap_signer.signer(settings) as process:
         await process.run(stop)
 
 

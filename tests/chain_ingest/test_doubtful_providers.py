@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from adapters.memory.chain_encoding import transfer_log
+from adapters.memory.chain_encoding import hash_of, transfer_log
 from application.chain_messages import TransferReport
 from chain_ingest.health import FAILURES_UNTIL_DOWN, PAUSE_SECONDS_MAX
 from chain_ingest.providers import NoQuorum, Unprovable
@@ -159,3 +159,37 @@ async def test_far_behind_on_one_word_every_block_is_kept_to_be_read_again() -> 
     await world.mine_and_follow()
     await world.mine_and_follow()
     assert world.said() == ["observed", "confirmed"]
+
+
+async def test_a_log_lost_from_a_range_by_one_provider_is_found_by_the_other() -> None:
+    world = World(STRICT, sources=2)
+    await world.mine_and_follow()
+    world.pay(1)
+    world.chain.mine(400)
+    world.sources[0].loses_logs = True
+    await world.follow()
+    assert world.said() == ["observed", "confirmed"]
+    assert world.sources[1].calls["logs_of_range"] > 0
+
+
+async def test_the_first_block_of_all_must_be_agreed() -> None:
+    world = World(STRICT, sources=2)
+    await silence(world, 1)
+    with pytest.raises(NoQuorum):
+        await world.follow()
+    assert await world.store.cursor("local") is None
+
+
+async def test_a_made_up_ancestor_of_the_wrong_height_stops_progress_only() -> None:
+    world = World()
+    await world.mine_and_follow(3)
+    honest = world.chain.blocks[2].header
+    made_up = replace(honest, number=1)
+    made_up = replace(made_up, hash=hash_of(made_up))
+    world.chain._known[made_up.hash] = replace(world.chain.blocks[2], header=made_up)
+    tip = replace(world.chain.blocks[3].header, parent_hash=made_up.hash)
+    tip = replace(tip, hash=hash_of(tip))
+    world.chain.blocks[3] = replace(world.chain.blocks[3], header=tip)
+    with pytest.raises(NoQuorum, match="block 3 stands on block 1"):
+        await world.follow()
+    assert world.reports == []

@@ -289,6 +289,9 @@ async def test_more_addresses_than_fit_a_question_are_matched_at_home() -> None:
     await world.mine_and_follow()
     assert [each.sighting.amount.units for each in transfers(world)] == [1]
     assert world.sources[0].recipients_asked == [None]
+    world.pay(2, to=STRANGER)
+    await world.mine_and_follow()
+    assert world.sources[0].calls["receipts_of_block"] == 1, "nothing to prove in the second"
 
 
 async def test_a_few_addresses_are_asked_for_by_name() -> None:

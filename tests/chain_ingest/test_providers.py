@@ -148,6 +148,13 @@ async def test_an_ancestor_needs_one_honest_provider_because_its_hash_proves_it(
     assert await panel.providers.ancestor(wanted.hash) == wanted
 
 
+async def test_a_true_header_of_another_height_is_no_vote() -> None:
+    panel = Panel(1)
+    panel.sources[0].bends = lambda _: panel.chain.blocks[3].header
+    with pytest.raises(NoQuorum):
+        await panel.providers.agreed(2)
+
+
 async def test_another_block_than_the_one_asked_for_is_not_taken() -> None:
     panel = Panel(2)
     for source in panel.sources:
