@@ -123,10 +123,8 @@ class Settlement:
             command = c.TopUpFloat(
                 at=unit.now, transfer_id=sighting.transfer_id, amount=sighting.amount
             )
-        elif transfer.status == "reversed":
+        else:  # no longer safe, or never was: nothing to take back then
             command = c.ReverseTopUp(at=unit.now, transfer_id=sighting.transfer_id)
-        else:
-            return
         await unit.decide(
             REFUND_FLOAT, stream_id, command, merchant_id=merchant_id, mode=network.mode
         )
@@ -162,10 +160,7 @@ def _command(report: TransferReport, whose: c.Attribution, unit: UnitOfWork) -> 
 async def _settle_session(unit: UnitOfWork, report: TransferReport, session_id: UUID) -> None:
     sighting = report.sighting
     if report.kind == "retracted":
-        retract = c.RetractTransfer(
-            at=unit.now, transfer_id=sighting.transfer_id, block_hash=sighting.block_hash
-        )
-        await unit.decide(PAYMENT, session_id, retract)
+        await _retract(unit, sighting.transfer_id, session_id)
         return
     observe = c.ObserveTransfer(at=unit.now, sighting=sighting)
     await unit.decide(PAYMENT, session_id, observe)
@@ -178,3 +173,13 @@ async def _settle_session(unit: UnitOfWork, report: TransferReport, session_id: 
             policy_version=report.policy_version,
         )
         await unit.decide(PAYMENT, session_id, confirm)
+
+
+async def _retract(unit: UnitOfWork, transfer_id: str, session_id: UUID) -> None:
+    """The newest report says it is nowhere: so it leaves the block the session holds it in."""
+    session = await unit.load(PAYMENT, session_id)
+    known = session.transfers.get(transfer_id) if session is not None else None
+    if known is None:
+        return
+    retract = c.RetractTransfer(at=unit.now, transfer_id=transfer_id, block_hash=known.block_hash)
+    await unit.decide(PAYMENT, session_id, retract)

@@ -56,17 +56,23 @@ class RefundFailed(Event):
 
 
 class FloatToppedUp(Event):
+    """The merchant's money is in its refund wallet. `owed` of it fills an earlier gap."""
+
     name = "refund_float.topped_up"
 
     transfer_id: str
     amount: Amount
+    owed: Amount
 
 
 class FloatTopUpReversed(Event):
+    """A reorg took a top-up back. `missing` of it was spent or set aside already: a gap."""
+
     name = "refund_float.top_up_reversed"
 
     transfer_id: str
     amount: Amount
+    missing: Amount
 
 
 class FloatReserved(Event):
@@ -77,10 +83,13 @@ class FloatReserved(Event):
 
 
 class FloatReleased(Event):
+    """A refund will not be paid. `owed` of its money fills a gap instead of being free."""
+
     name = "refund_float.released"
 
     refund_id: UUID
     amount: Amount
+    owed: Amount
 
 
 class FloatSpent(Event):

@@ -10,6 +10,8 @@ Shapes  Account names are "<kind>:<merchant hex>[:<network>]". A posting debits 
         hot_wallet          debit   tokens in the merchant's refund wallet
         refund_float        credit  of these, free for refunds; never below zero
         refunds_pending     credit  of these, set aside for refunds under way; never below zero
+        float_shortfall     debit   taken back by a reorg after it was spent or set aside (memo)
+        float_owed          credit  the same, until a top-up or a released refund fills it (memo)
 Units   base units; one asset per posting.
 """
 
@@ -49,13 +51,26 @@ def postings_for(event: e.Event, merchant_id: UUID) -> tuple[e.Posting, ...]:
         case e.PaymentReversed():
             return _move("fee_revenue", "fees_receivable", merchant_id, event.fee)
         case e.FloatToppedUp():
-            return _move("hot_wallet", "refund_float", merchant_id, event.amount)
+            free = event.amount - event.owed
+            return (
+                *_move("hot_wallet", "refund_float", merchant_id, free),
+                *_move("float_owed", "float_shortfall", merchant_id, event.owed),
+            )
         case e.FloatTopUpReversed():
-            return _move("refund_float", "hot_wallet", merchant_id, event.amount)
+            there = event.amount - event.missing
+            return (
+                *_move("refund_float", "hot_wallet", merchant_id, there),
+                *_move("float_shortfall", "float_owed", merchant_id, event.missing),
+            )
         case e.FloatReserved():
             return _move("refund_float", "refunds_pending", merchant_id, event.amount)
         case e.FloatReleased():
-            return _move("refunds_pending", "refund_float", merchant_id, event.amount)
+            free = event.amount - event.owed
+            return (
+                *_move("refunds_pending", "refund_float", merchant_id, free),
+                *_move("refunds_pending", "hot_wallet", merchant_id, event.owed),
+                *_move("float_owed", "float_shortfall", merchant_id, event.owed),
+            )
         case e.FloatSpent():
             return _move("refunds_pending", "hot_wallet", merchant_id, event.amount)
         case _:

@@ -165,9 +165,9 @@ def _observe(command: c.ObserveTransfer, session: PaymentSession) -> tuple[e.Eve
     sighting = command.sighting
     known = session.transfers.get(sighting.transfer_id)
     if known is not None and known.status in {"observed", "confirmed"}:
-        same = known.block_hash == sighting.block_hash
-        if same or known.status == "confirmed":
+        if known.block_hash == sighting.block_hash:
             return ()
+        return _moved(command, session, known)
     observed = e.TransferObserved(
         at=command.at,
         transfer_id=sighting.transfer_id,
@@ -180,6 +180,19 @@ def _observe(command: c.ObserveTransfer, session: PaymentSession) -> tuple[e.Eve
         late=sighting.block_time >= session.expires_at,
     )
     return (observed, *_cover(command.at, evolve(session, observed)))
+
+
+def _moved(
+    command: c.ObserveTransfer, session: PaymentSession, known: SessionTransfer
+) -> tuple[e.Event, ...]:
+    """Seen in another block: the retraction from the old one was overtaken, so it is made here."""
+    retract = c.RetractTransfer(
+        at=command.at, transfer_id=known.transfer_id, block_hash=known.block_hash
+    )
+    gone = _retract(retract, session)
+    for event in gone:
+        session = evolve(session, event)
+    return (*gone, *_observe(command, session))
 
 
 def _cover(at: Moment, session: PaymentSession) -> tuple[e.Event, ...]:

@@ -22,6 +22,11 @@ class RefundFloat(Value):
     # A signed integer: a reorg can take back a top-up that is already spent.
     available_units: int = 0
 
+    @property
+    def gap_units(self) -> int:
+        """What a reorg took back although it was spent or set aside already."""
+        return max(0, -self.available_units)
+
 
 EMPTY = RefundFloat()
 
@@ -34,7 +39,10 @@ def decide(command: c.FloatCommand, state: RefundFloat | None) -> tuple[e.Event,
                 return ()
             return (
                 e.FloatToppedUp(
-                    at=command.at, transfer_id=command.transfer_id, amount=command.amount
+                    at=command.at,
+                    transfer_id=command.transfer_id,
+                    amount=command.amount,
+                    owed=_part(command.amount, held.gap_units),
                 ),
             )
         case c.ReverseTopUp():
@@ -43,7 +51,10 @@ def decide(command: c.FloatCommand, state: RefundFloat | None) -> tuple[e.Event,
                 return ()
             return (
                 e.FloatTopUpReversed(
-                    at=command.at, transfer_id=command.transfer_id, amount=amount
+                    at=command.at,
+                    transfer_id=command.transfer_id,
+                    amount=amount,
+                    missing=_part(amount, amount.units - max(0, held.available_units)),
                 ),
             )
         case c.ReserveFloat():
@@ -52,7 +63,14 @@ def decide(command: c.FloatCommand, state: RefundFloat | None) -> tuple[e.Event,
             amount = held.reserved.get(command.refund_id)
             if amount is None:
                 return ()
-            return (e.FloatReleased(at=command.at, refund_id=command.refund_id, amount=amount),)
+            return (
+                e.FloatReleased(
+                    at=command.at,
+                    refund_id=command.refund_id,
+                    amount=amount,
+                    owed=_part(amount, held.gap_units),
+                ),
+            )
         case c.SpendFloat():
             amount = held.reserved.get(command.refund_id)
             if amount is None:
@@ -60,6 +78,11 @@ def decide(command: c.FloatCommand, state: RefundFloat | None) -> tuple[e.Event,
             return (e.FloatSpent(at=command.at, refund_id=command.refund_id, amount=amount),)
         case _:
             assert_never(command)
+
+
+def _part(amount: Amount, units: int) -> Amount:
+    """At most `units` of an amount, and never less than nothing."""
+    return amount.model_copy(update={"units": min(amount.units, max(0, units))})
 
 
 def _reserve(command: c.ReserveFloat, held: RefundFloat) -> tuple[e.Event, ...]:

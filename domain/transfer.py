@@ -45,7 +45,25 @@ def _observed(
     observed = e.OnchainTransferObserved(
         at=command.at, report_number=command.report_number, sighting=command.sighting
     )
-    return (observed,) if transfer is not None else (observed, _attributed(command))
+    if transfer is None:
+        return (observed, _attributed(command))
+    return (*_lost(command, transfer), observed)
+
+
+def _lost(
+    command: c.ReportObserved | c.ReportConfirmed | c.ReportRetracted, transfer: OnchainTransfer
+) -> tuple[e.Event, ...]:
+    """Confirmed elsewhere before: the report of its loss was overtaken, so it is recorded here."""
+    if transfer.status != "confirmed" or transfer.sighting.same_place(command.sighting):
+        return ()
+    return (
+        e.OnchainTransferReversed(
+            at=command.at,
+            report_number=transfer.report_number,
+            transfer_id=command.sighting.transfer_id,
+            block_hash=transfer.sighting.block_hash,
+        ),
+    )
 
 
 def _attributed(
@@ -104,7 +122,7 @@ def _retracted(
         at=command.at,
         report_number=command.report_number,
         transfer_id=command.sighting.transfer_id,
-        block_hash=command.sighting.block_hash,
+        block_hash=(transfer.sighting if transfer else command.sighting).block_hash,
     )
     return (*before, gone)
 

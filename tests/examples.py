@@ -195,10 +195,12 @@ EXAMPLES: tuple[Event, ...] = (
         confirmations=3,
     ),
     e.RefundFailed(at=LATER, reason="recipient is frozen"),
-    e.FloatToppedUp(at=AT, transfer_id="31337:0x33:0", amount=usd("50.00")),
-    e.FloatTopUpReversed(at=AT, transfer_id="31337:0x33:0", amount=usd("50.00")),
+    e.FloatToppedUp(at=AT, transfer_id="31337:0x33:0", amount=usd("50.00"), owed=usd("0")),
+    e.FloatTopUpReversed(
+        at=AT, transfer_id="31337:0x33:0", amount=usd("50.00"), missing=usd("4.00")
+    ),
     e.FloatReserved(at=LATER, refund_id=REFUND_ID, amount=usd("4.00")),
-    e.FloatReleased(at=LATER, refund_id=REFUND_ID, amount=usd("4.00")),
+    e.FloatReleased(at=LATER, refund_id=REFUND_ID, amount=usd("4.00"), owed=usd("0")),
     e.FloatSpent(at=LATER, refund_id=REFUND_ID, amount=usd("4.00")),
     e.JournalEntryPosted(
         at=LATER,

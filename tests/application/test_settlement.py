@@ -1,6 +1,7 @@
 """Chain reports become facts of transfers, sessions, floats and books: each once, in any order."""
 
 import random
+from itertools import permutations
 from uuid import UUID
 
 import pytest
@@ -113,8 +114,47 @@ async def test_a_reorg_ends_the_same_in_every_order_with_every_repeat(shop: Shop
     assert (await shop.balances())["customer_receipts"] == 40 * session.due.units
 
 
+async def test_a_payment_lost_for_good_ends_as_unpaid_in_every_order(shop: Shop) -> None:
+    for order in permutations(range(4)):
+        session = await shop.open()
+        lost = shop.seen(session, **_named(f"{order[0]}{order[1]}{order[2]}{order[3]}"))
+        again = lost.model_copy(update={"block_number": 101, "block_hash": block_hash(101, "b")})
+        reports = (
+            report("confirmed", 1, lost),
+            report("retracted", 2, lost),
+            report("observed", 3, again),
+            report("retracted", 4, again),
+        )
+        for position in order:
+            await shop.settlement.apply(reports[position])
+        left = await shop.session(session.session_id)
+        assert (left.status, left.seen.units) == ("pending", 0), order
+        assert set((await shop.balances()).values()) <= {0}, order
+
+
+async def test_a_top_up_that_is_lost_after_it_was_spent_still_gets_booked(shop: Shop) -> None:
+    session = await shop.open()
+    assert shop.tenant is not None
+    merchant = await shop.world.merchants.find(shop.tenant.merchant_id)
+    assert merchant is not None
+    top_up = sighting(usd("10.00"), tx="77", recipient=merchant.refund_wallets["test"].address)
+    await shop.settlement.apply(report("confirmed", 1, top_up))
+    await shop.settlement.apply(report("confirmed", 2, shop.seen(session)))
+    caller = shop.tenant.caller()
+    await shop.world.refunds.request(
+        session.session_id, "8.00", None, None, caller, None, lambda _: (201, b"")
+    )
+    await shop.settlement.apply(report("retracted", 3, top_up))
+    books = await shop.balances()
+    assert (books["refund_float"], books["float_shortfall"]) == (0, 8_000_000)
+    await shop.settlement.apply(report("confirmed", 4, top_up))
+    books = await shop.balances()
+    assert (books["refund_float"], books["hot_wallet"]) == (-2_000_000, 10_000_000)
+    assert books["float_shortfall"] == books["float_owed"] == 0
+
+
 def _named(tx: str) -> dict[str, object]:
-    tx_hash = "0x" + tx * 32
+    tx_hash = "0x" + (tx * 32)[:64]
     return {"tx_hash": tx_hash, "transfer_id": f"31337:{tx_hash}:0"}
 
 

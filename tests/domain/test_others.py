@@ -22,7 +22,7 @@ from domain.errors import (
     ScopeUnknown,
     TokenUnknown,
 )
-from domain.events import DeliveryAttemptFailed
+from domain.events import DeliveryAttemptFailed, FloatTopUpReversed
 from domain.merchant import ENDPOINTS_MAX
 from domain.networks import KNOWN_NETWORKS, POLYGON
 from domain.values import parse_public_id, public_id
@@ -81,6 +81,22 @@ def test_a_top_up_counts_once_and_a_reorg_takes_it_back() -> None:
     lost = FUNDED.when(back).then("refund_float.top_up_reversed")
     assert lost.state.available_units == 0
     assert lost.when(back).events() == ()
+
+
+def test_a_top_up_lost_after_it_was_used_leaves_a_gap_that_later_money_fills() -> None:
+    held = FUNDED.when(c.ReserveFloat(at=LATER, refund_id=REFUND_ID, amount=usd("40.00"))).then(
+        "refund_float.reserved"
+    )
+    lost = held.when(c.ReverseTopUp(at=LATER, transfer_id="31337:0x33:0"))
+    gap = lost.then("refund_float.top_up_reversed")
+    (reversed_,) = lost.events()
+    assert isinstance(reversed_, FloatTopUpReversed)
+    assert (reversed_.missing, gap.state.gap_units) == (usd("40.00"), 40_000_000)
+    small = c.TopUpFloat(at=LATER, transfer_id="31337:0x44:0", amount=usd("10.00"))
+    less = gap.when(small).then("refund_float.topped_up")
+    assert less.state.gap_units == 30_000_000
+    freed = less.when(c.ReleaseFloat(at=LATER, refund_id=REFUND_ID)).then("refund_float.released")
+    assert (freed.state.gap_units, freed.state.available_units) == (0, 10_000_000)
 
 
 def failed(status: int | None = 500, retry_after: int | None = None) -> c.RecordAttempt:

@@ -106,6 +106,16 @@ def test_a_deep_reorg_reverses_a_completed_payment_and_it_can_complete_again() -
     assert done.state.confirmed == usd("10.00")
 
 
+def test_a_confirmed_transfer_seen_elsewhere_is_reversed_first_even_if_nobody_said_so() -> None:
+    again = sighting(number=140, branch="b")
+    moved = paid().when(observe(again))
+    back = moved.then(
+        "transfer.reversed", "payment.reversed", "transfer.observed", "payment.covered"
+    )
+    assert back.state.status == "confirming"
+    assert back.when(retract(again)).then("transfer.retracted").state.status == "pending"
+
+
 def test_losing_the_excess_does_not_reverse_a_payment_that_is_still_covered() -> None:
     extra = sighting(usd("1.00"), tx="33")
     over = paid().when(observe(extra)).then("transfer.observed")
