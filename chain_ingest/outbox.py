@@ -19,7 +19,8 @@ from chain_ingest.pauses import pause
 
 log = structlog.get_logger(__name__)
 
-BATCH_MAX = 200
+BATCH_MAX = 256
+ON_THE_WAY_MAX = 64
 POLL_SECONDS = 1.0  # should a wake be missed
 SWEEP_SECONDS = 5.0
 SWEEP_AFTER_SECONDS = 20
@@ -76,15 +77,30 @@ class OutboxPublisher:
         return len(reports)
 
     async def _publish(self, reports: Sequence[StoredReport]) -> None:
-        """In order; those that got through are marked even when a later one does not."""
-        through: list[int] = []
-        try:
-            for report in reports:
-                await self._bus.publish(report.subject, report.data, message_id=report.message_id)
-                through.append(report.report_number)
-        finally:
+        """Offered in order, several on the way at once; what got through is marked, always.
+
+        In an outage a later report may get through before an earlier one, as on the bus itself:
+        the report numbers tell consumers what to believe.
+        """
+        for start in range(0, len(reports), ON_THE_WAY_MAX):
+            window = reports[start : start + ON_THE_WAY_MAX]
+            outcomes = await asyncio.gather(
+                *(
+                    self._bus.publish(each.subject, each.data, message_id=each.message_id)
+                    for each in window
+                ),
+                return_exceptions=True,
+            )
+            through = [
+                each.report_number
+                for each, outcome in zip(window, outcomes, strict=True)
+                if outcome is None
+            ]
             if through:
                 await self._store.mark_published(self._network, through, self._clock.now())
+            for outcome in outcomes:
+                if outcome is not None:
+                    raise outcome
 
     def _seen(self, outage: Unavailable | None) -> None:
         if outage is not None and not self._away:

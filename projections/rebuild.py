@@ -24,7 +24,7 @@ from projections.schema import creation, index_statements, show
 
 SWITCH_LOCK_TIMEOUT_MS = 2_000
 # Larger than live: a stream's facts are close together, and each batch writes its row once.
-REBUILD_BATCH_EVENTS_MAX = 4000
+REBUILD_BATCH_EVENTS_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True)

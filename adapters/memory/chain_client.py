@@ -33,10 +33,10 @@ class MemoryChainClient:
     down: bool = False
     refuses: str | None = None  # what every simulated transfer would fail with
     heard: list[bytes] = field(default_factory=list)
+    network: Network = field(init=False)
 
-    @property
-    def network(self) -> Network:
-        return self.chain.network
+    def __post_init__(self) -> None:
+        self.network = self.chain.network
 
     async def head_number(self) -> int:
         self._serve()

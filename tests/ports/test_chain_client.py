@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from eth_account import Account
@@ -34,7 +35,7 @@ class Kit:
         data = bytes.fromhex("a9059cbb" + PAYEE[2:].rjust(64, "0") + f"{units:064x}")
         fee, tip = await self.client.fees()
         given = await self.client.transaction_count(self.payer) if nonce is None else nonce
-        transaction = {
+        transaction: dict[str, Any] = {
             "chainId": 31337,
             "nonce": given,
             "to": bytes.fromhex(USDC[2:]),

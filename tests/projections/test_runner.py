@@ -8,7 +8,10 @@ from uuid import UUID
 
 import pytest
 
+from adapters.event_store import PostgresEventStore
+from adapters.memory.clock import SeededIds
 from application.deciders import PAYMENT
+from application.handling import Handler
 from application.ports import Batch, Context, StoreUnavailable, Stream, StreamAppend
 from domain.events import Event
 from gateway.embedded import Embedded
@@ -23,6 +26,7 @@ from projections.runner import ProjectionRunner
 from projections.watchlist import WatchList
 from tests.examples import CREATED, OBSERVED
 from tests.projections.conftest import Stage
+from tests.projections.history import History
 
 SYSTEM = Context(actor="system")
 CAUGHT_UP_SECONDS = 10
@@ -224,6 +228,30 @@ async def test_a_log_longer_than_one_batch_is_read_to_its_end(stage: Stage) -> N
 async def test_waiting_for_a_position_ends_in_time(stage: Stage) -> None:
     assert not await ProgressReads(stage.app).wait_for(1, timeout_seconds=0.05)
     assert await ProgressReads(stage.app).wait_for(0, timeout_seconds=0.05)
+
+
+@pytest.mark.services
+async def test_it_follows_the_real_log_woken_by_its_appends(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "IDLE_SECONDS_MAX", 60.0)
+    heads: asyncio.Queue[int] = asyncio.Queue()
+
+    async def hints() -> AsyncIterator[bytes]:
+        while True:
+            yield str(await heads.get()).encode()
+
+    real = PostgresEventStore(stage.app, ids=SeededIds(2), on_append=heads.put_nowait)
+    async with real as store:
+        history = History(Handler(store, stage.clock), stage.clock, seed=5)
+        following = ProjectionRunner(stage.app, store, PROJECTIONS, hints(), stage.clock)
+        async with running(following):
+            await history.write(150)
+            head = await store.head()
+            progress = ProgressReads(stage.app)
+            assert await progress.wait_for(head, timeout_seconds=CAUGHT_UP_SECONDS)
+    assert len(await shown(stage)) == len(history.sessions)
+    assert await parked(stage) == []
 
 
 @pytest.mark.services
