@@ -9,6 +9,7 @@ Errors  Problem: 400 for what is not one JSON document, 413, 415, 408. Each name
 
 import asyncio
 import json
+import re
 from decimal import Decimal
 from email.message import Message
 from typing import Any, NoReturn
@@ -21,6 +22,8 @@ BODY_BYTES_MAX = 64 * 1024
 BODY_SECONDS_MAX = 10
 INTEGER_DIGITS_MAX = 18
 DECIMAL_LENGTH_MAX = 100
+DEPTH_MAX = 32
+_BRACKETS = re.compile(r'[\[\]{}]|"(?:[^"\\]|\\.)*"')
 
 
 class _RefusedNumber:
@@ -32,13 +35,25 @@ NUMBERS = (int, Decimal, _RefusedNumber)
 
 def parse_json(data: bytes) -> Any:
     try:
-        return _DECODER.decode(data.decode())
+        text = data.decode()
+        _refuse_deep(text)
+        return _DECODER.decode(text)
     except UnicodeDecodeError as error:
         raise _malformed("is not valid UTF-8") from error
     except json.JSONDecodeError as error:
         raise _malformed(f"is not valid JSON (character {error.pos})") from error
-    except RecursionError as error:
-        raise _malformed("is nested too deeply") from error
+
+
+def _refuse_deep(text: str) -> None:
+    """Before parsing: libraries raise the interpreter's own limit to where it would crash."""
+    depth = 0
+    for token in _BRACKETS.finditer(text):
+        if token[0] in "[{":
+            depth += 1
+            if depth > DEPTH_MAX:
+                raise _malformed(f"is nested more than {DEPTH_MAX} deep")
+        elif token[0] in "]}":
+            depth -= 1
 
 
 def canonical(document: object) -> bytes:

@@ -78,7 +78,7 @@ WRONG_BODIES: tuple[tuple[str, bytes, int, str], ...] = (
     ("float noise", json.dumps({**NEW, "amount": 0.1 + 0.2}).encode(), 422, "amount"),
     ("twice", b'{"amount": "1.00", "amount": "2.00", "currency": "USD"}', 400, "amount"),
     ("deep", b"[" * 30_000 + b"]" * 30_000, 400, "body"),
-    ("deep inside", b'{"metadata":' + b'{"a":' * 900 + b"1" + b"}" * 901, 422, "metadata.a"),
+    ("deep inside", b'{"metadata":' + b'{"a":' * 900 + b"1" + b"}" * 901, 400, "body"),
     ("not UTF-8", b'{"amount": "\xff"}', 400, "body"),
     ("a byte order mark", b"\xef\xbb\xbf{}", 400, "body"),
     ("half a pair as a name", b'{"\\ud800": "x"}', 422, "body"),
