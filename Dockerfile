@@ -12,7 +12,7 @@ COPY requirements.lock ./
 RUN python -m venv /opt/gateway && /opt/gateway/bin/pip install --no-cache-dir --require-hashes -r requirements.lock
 
 FROM python:3.11-slim
-RUN useradd --create-home --uid 10001 gateway
+RUN useradd --create-home --uid 10001 gateway && install -d -o gateway -g gateway -m 0700 /keystore
 WORKDIR /app
 COPY --from=packages /opt/gateway /opt/gateway
 # Only the dev chain uses these: anvil and the compiled test tokens.

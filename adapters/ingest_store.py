@@ -254,19 +254,6 @@ class PostgresIngestStore:
         return [StoredReport(*row) for row in rows]
 
 
-class PostgresChainHeads:
-    """application.reads.ChainHeads: how far the ingester of a network has come."""
-
-    def __init__(self, postgres: Postgres) -> None:
-        self._postgres = postgres
-
-    async def head(self, network: str) -> int | None:
-        async with self._postgres.reading() as connection:
-            query = "SELECT number FROM ingest.cursors WHERE network = %s"
-            row = await (await connection.execute(query, (network,))).fetchone()
-        return None if row is None else int(row[0])
-
-
 class PostgresParkedMessages:
     """application.outside.ParkedMessages."""
 

@@ -207,7 +207,8 @@ class Views:
         self._base = public_base_url
 
     def session(self, session: PaymentSession, head: int | None = None) -> SessionView:
-        pay = instructions_for(session, self._networks, self._write, units=session.due.units)
+        units = session.outstanding.units or session.due.units
+        pay = instructions_for(session, self._networks, self._write, units=units)
         session_id = public_id(SESSION, session.session_id)
         return SessionView(
             id=session_id,

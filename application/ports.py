@@ -177,6 +177,14 @@ class EventStore(Protocol):
     ) -> StoredResponse | None: ...
 
 
+class StoredAnswers(Protocol):
+    """The idempotency rows apart from the log, which alone are not kept for ever."""
+
+    async def purge(self, before: datetime, limit: int) -> int:
+        """Forget up to `limit` answers given before this moment, oldest first; how many."""
+        ...
+
+
 # ---------------------------------------------------------------- time, ids, secrets
 
 

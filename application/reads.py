@@ -78,8 +78,10 @@ class SessionReads(Protocol):
 
     async def page(self, query: SessionQuery) -> Page[SessionRow]: ...
 
-    async def due_to_expire(self, now: datetime, limit: int) -> Sequence[UUID]:
-        """Open sessions whose window has closed, oldest first."""
+    async def due_to_expire(
+        self, now: datetime, limit: int, *, network: str | None = None
+    ) -> Sequence[UUID]:
+        """Open sessions whose window has closed, oldest first; of one network, if it is named."""
         ...
 
 
@@ -167,9 +169,23 @@ class DeliveryQueue(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """How far a network's chain has been read, and how much of that is recorded."""
+
+    number: int  # of the newest block passed
+    time: datetime  # the newest moment of the chain that has been passed
+    # When the oldest transfer was mined that is seen, and not yet recorded or parked.
+    unrecorded_from: datetime | None
+
+
 class ChainHeads(Protocol):
     async def head(self, network: str) -> int | None:
         """The number of the newest block the ingester has passed; None before the first."""
+        ...
+
+    async def passed(self, network: str) -> Passed | None:
+        """The same block with its time, and what of the chain is still on its way to the log."""
         ...
 
 

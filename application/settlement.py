@@ -17,20 +17,25 @@ from application.deciders import (
     transfer_stream_id,
 )
 from application.handling import Handler, UnitOfWork
-from application.ports import AlreadyProcessed, Context, InboxMessage, Stream
-from application.reads import WatchList
+from application.ports import AlreadyProcessed, Context, InboxMessage, Stream, Unavailable
+from application.reads import Progress, WatchList
 from domain import commands as c
-from domain.events import ReorgDetected
-from domain.matching import attribute
+from domain.events import ReorgDetected, Sighting
+from domain.matching import AddressOwner, attribute
 from domain.networks import NetworkBook
 from domain.transfer import OnchainTransfer
 from domain.values import derived_id
 
+CATCH_UP_SECONDS_MAX = 2.0
+
 
 class Settlement:
-    def __init__(self, handler: Handler, watch: WatchList, networks: NetworkBook) -> None:
+    def __init__(
+        self, handler: Handler, watch: WatchList, networks: NetworkBook, progress: Progress
+    ) -> None:
         self._handler = handler
         self._watch = watch
+        self._progress = progress
         self._networks = networks
 
     async def apply(self, report: ChainReport) -> bool:
@@ -106,11 +111,21 @@ class Settlement:
                 reason=known.reason,
             )
         sighting = report.sighting
-        owner = await self._watch.owner_of(sighting.network, sighting.recipient)
+        owner = await self._owner(sighting)
         session = None
         if owner is not None and owner.purpose == "payment_session":
             session = await unit.load(PAYMENT, owner.subject_id)
         return attribute(sighting, owner, session)
+
+    async def _owner(self, sighting: Sighting) -> AddressOwner | None:
+        """Nobody is believed only of a watch list that has seen the whole log: this is for ever."""
+        owner = await self._watch.owner_of(sighting.network, sighting.recipient)
+        if owner is not None:
+            return owner
+        head = await self._handler.store.head()
+        if not await self._progress.wait_for(head, timeout_seconds=CATCH_UP_SECONDS_MAX):
+            raise Unavailable("projections", f"the watch list has not reached position {head}")
+        return await self._watch.owner_of(sighting.network, sighting.recipient)
 
     async def _settle_float(
         self, unit: UnitOfWork, transfer: OnchainTransfer, merchant_id: UUID

@@ -67,13 +67,18 @@ class Scanner:
         )
 
     def matching(self, logs: Iterable[LogEntry], watched: AbstractSet[str]) -> Iterable[LogEntry]:
-        """Logs worth a proof: of our tokens, to a watched address."""
+        """Logs worth a proof: of our tokens, to a watched address, and moving something.
+
+        Anybody can send nothing to any address for free; that must cost us no proof.
+        """
         return (
             entry
             for entry in logs
             if entry.address in self.tokens
             and len(entry.topics) == 3
             and "0x" + entry.topics[2][-40:] in watched
+            and entry.topics[1] != entry.topics[2]
+            and entry.data.strip("0x")
         )
 
 

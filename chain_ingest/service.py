@@ -48,13 +48,14 @@ class Ingester:
     async def run(self, stop: asyncio.Event) -> None:
         waiting = False
         while not stop.is_set():
+            why = "ingest_stands_by"
             try:
                 lease = await self._store.lead(self._network.name)
             except Unavailable:
-                lease = None
+                lease, why = None, "ingest_waits_for_postgresql"
             if lease is None:
                 if not waiting:
-                    log.info("ingest_stands_by", network=self._network.name)
+                    log.info(why, network=self._network.name)
                 waiting = True
                 await pause(self._clock, STANDBY_SECONDS, stop)
                 continue

@@ -101,6 +101,16 @@ class TransferReversed(Event):
     amount: Amount
 
 
+class PaymentReduced(Event):
+    """Part of a completed payment was reversed; it is still covered, and its fee is less."""
+
+    name = "payment.reduced"
+
+    amount: Amount
+    fee: Amount
+    fee_returned: Amount
+
+
 class PaymentReversed(Event):
     """A completed payment no longer reaches the amount due; the fee is given back."""
 

@@ -48,6 +48,8 @@ def postings_for(event: e.Event, merchant_id: UUID) -> tuple[e.Posting, ...]:
             return _move("merchant_payable", "customer_receipts", merchant_id, event.amount)
         case e.PaymentCompleted():
             return _move("fees_receivable", "fee_revenue", merchant_id, event.fee)
+        case e.PaymentReduced():
+            return _move("fee_revenue", "fees_receivable", merchant_id, event.fee_returned)
         case e.PaymentReversed():
             return _move("fee_revenue", "fees_receivable", merchant_id, event.fee)
         case e.FloatToppedUp():

@@ -1,15 +1,11 @@
 """A payment session: one amount due, one asset, one deposit address, one window.
 
-Shapes  PaymentSession is folded from its stream. Where it stands (`status`) and what went
-        differently (`exceptions`) are two answers, both derived, neither stored.
-Units   base units of the session's one asset.
+Shapes  decide and evolve over domain/payment_state.py.
 Errors  Requests of people may be refused; reports of the chain never are: they are recorded,
         or already known and answered with no event.
 """
 
-from datetime import timedelta
-from typing import Literal, assert_never
-from uuid import UUID
+from typing import assert_never
 
 from domain import commands as c
 from domain import events as e
@@ -19,118 +15,25 @@ from domain.errors import (
     SessionNotOpen,
     SessionUnknown,
 )
-from domain.money import Amount, fee_on
-from domain.values import Mode, Moment, Value
+from domain.money import fee_on
+from domain.payment_state import (
+    Exceptional,
+    PaymentSession,
+    SessionRefund,
+    SessionTransfer,
+    Status,
+)
+from domain.values import Moment
 
-Status = Literal["pending", "confirming", "completed", "failed", "refunded", "partially_refunded"]
-Exceptional = Literal["underpaid", "overpaid", "paid_late", "multiple_transfers", "reversed"]
-
-
-class SessionTransfer(Value):
-    transfer_id: str
-    amount: Amount
-    payer: str
-    tx_hash: str
-    block_number: int
-    block_hash: str
-    late: bool
-    status: Literal["observed", "confirmed", "retracted", "reversed"]
-
-
-class SessionRefund(Value):
-    refund_id: UUID
-    amount: Amount
-    status: Literal["reserved", "released", "refunded"]
-    tx_hash: str | None = None
-
-
-class PaymentSession(Value):
-    session_id: UUID
-    merchant_id: UUID
-    mode: Mode
-    network: str
-    due: Amount
-    deposit_address: str
-    deposit_index: int
-    created_at: Moment
-    expires_at: Moment
-    grace_seconds: int
-    description: str | None
-    merchant_reference: str | None
-    success_url: str | None
-    cancel_url: str | None
-    metadata: dict[str, str]
-    customer_email: e.Sealed | None = None
-    transfers: dict[str, SessionTransfer] = {}
-    refunds: dict[UUID, SessionRefund] = {}
-    covered: bool = False
-    completed_at: Moment | None = None
-    fee: Amount | None = None
-    ended: Literal["expired", "cancelled"] | None = None
-
-    def _sum(self, *statuses: str) -> Amount:
-        units = sum(t.amount.units for t in self.transfers.values() if t.status in statuses)
-        return Amount(units=units, asset=self.due.asset)
-
-    @property
-    def seen(self) -> Amount:
-        return self._sum("observed", "confirmed")
-
-    @property
-    def confirmed(self) -> Amount:
-        return self._sum("confirmed")
-
-    def _refunds(self, *statuses: str) -> Amount:
-        units = sum(r.amount.units for r in self.refunds.values() if r.status in statuses)
-        return Amount(units=units, asset=self.due.asset)
-
-    @property
-    def refunded(self) -> Amount:
-        return self._refunds("refunded")
-
-    @property
-    def refundable(self) -> Amount:
-        """Confirmed, and neither given back nor set aside to be."""
-        taken = self._refunds("reserved", "refunded").units
-        return Amount(units=max(0, self.confirmed.units - taken), asset=self.due.asset)
-
-    @property
-    def status(self) -> Status:
-        if self.completed_at is not None:
-            if self.refunded.units == 0:
-                return "completed"
-            whole = self.refunded.units >= self.confirmed.units
-            return "refunded" if whole else "partially_refunded"
-        if self.ended == "cancelled":
-            return "failed"
-        if self.covered:
-            return "confirming"
-        return "failed" if self.ended else "pending"
-
-    @property
-    def exceptions(self) -> tuple[Exceptional, ...]:
-        counted = [t for t in self.transfers.values() if t.status in {"observed", "confirmed"}]
-        short = 0 < self.seen.units < self.due.units
-        found: list[Exceptional] = []
-        if short:
-            found.append("underpaid")
-        if self.seen.units > self.due.units:
-            found.append("overpaid")
-        if any(t.late for t in counted):
-            found.append("paid_late")
-        if len(counted) > 1:
-            found.append("multiple_transfers")
-        if any(t.status == "reversed" for t in self.transfers.values()):
-            found.append("reversed")
-        return tuple(found)
-
-    @property
-    def credits_until(self) -> Moment:
-        return self.expires_at + timedelta(seconds=self.grace_seconds)
-
-    def payers(self) -> tuple[str, ...]:
-        confirmed = (t.payer for t in self.transfers.values() if t.status == "confirmed")
-        return tuple(dict.fromkeys(confirmed))
+__all__ = [
+    "Exceptional",
+    "PaymentSession",
+    "SessionRefund",
+    "SessionTransfer",
+    "Status",
+    "decide",
+    "evolve",
+]
 
 
 def decide(command: c.SessionCommand, session: PaymentSession | None) -> tuple[e.Event, ...]:
@@ -196,9 +99,16 @@ def _moved(
 
 
 def _cover(at: Moment, session: PaymentSession) -> tuple[e.Event, ...]:
-    if session.covered or session.seen.units < session.due.units:
+    if session.covered or session.outstanding.units:
         return ()
     return (e.PaymentCovered(at=at, seen=session.seen),)
+
+
+def _complete(at: Moment, session: PaymentSession) -> tuple[e.Event, ...]:
+    total = session.confirmed_and_kept
+    if session.completed_at is not None or total.units < session.due.units:
+        return ()
+    return (e.PaymentCompleted(at=at, amount=total, fee=fee_on(total)),)
 
 
 def _retract(command: c.RetractTransfer, session: PaymentSession) -> tuple[e.Event, ...]:
@@ -222,11 +132,16 @@ def _reverse(
     reversed_ = e.TransferReversed(
         at=command.at, transfer_id=transfer.transfer_id, amount=transfer.amount
     )
-    left = session.confirmed - transfer.amount
-    if session.completed_at is None or left.units >= session.due.units:
+    left = evolve(session, reversed_).confirmed_and_kept
+    if session.completed_at is None or session.fee is None:
         return (reversed_,)
-    fee = session.fee or Amount(units=0, asset=session.due.asset)
-    return (reversed_, e.PaymentReversed(at=command.at, amount=left, fee=fee))
+    if left.units < session.due.units:
+        return (reversed_, e.PaymentReversed(at=command.at, amount=left, fee=session.fee))
+    fee = fee_on(left)
+    if fee.units >= session.fee.units:  # the excess came after completion and cost nothing
+        return (reversed_,)
+    less = e.PaymentReduced(at=command.at, amount=left, fee=fee, fee_returned=session.fee - fee)
+    return (reversed_, less)
 
 
 def _confirm(command: c.ConfirmTransfer, session: PaymentSession) -> tuple[e.Event, ...]:
@@ -242,10 +157,7 @@ def _confirm(command: c.ConfirmTransfer, session: PaymentSession) -> tuple[e.Eve
         confirmations=command.confirmations,
         policy_version=command.policy_version,
     )
-    total = session.confirmed + transfer.amount
-    if session.completed_at is not None or total.units < session.due.units:
-        return (confirmed,)
-    return (confirmed, e.PaymentCompleted(at=command.at, amount=total, fee=fee_on(total)))
+    return (confirmed, *_complete(command.at, evolve(session, confirmed)))
 
 
 def _cancel(command: c.CancelSession, session: PaymentSession) -> tuple[e.Event, ...]:
@@ -282,14 +194,7 @@ def _end_refund(
     if refund is None or refund.status != "reserved":
         return ()
     if isinstance(command, c.ReleaseRefund):
-        return (
-            e.PaymentRefundReleased(
-                at=command.at,
-                refund_id=refund.refund_id,
-                amount=refund.amount,
-                reason=command.reason,
-            ),
-        )
+        return _release(command, session, refund)
     return (
         e.PaymentRefunded(
             at=command.at,
@@ -299,6 +204,18 @@ def _end_refund(
             tx_hash=command.tx_hash,
         ),
     )
+
+
+def _release(
+    command: c.ReleaseRefund, session: PaymentSession, refund: SessionRefund
+) -> tuple[e.Event, ...]:
+    """Money that does not go back counts again, and may be what was missing."""
+    released = e.PaymentRefundReleased(
+        at=command.at, refund_id=refund.refund_id, amount=refund.amount, reason=command.reason
+    )
+    session = evolve(session, released)
+    covered = _cover(command.at, session)
+    return (released, *covered, *_complete(command.at, session))
 
 
 def evolve(session: PaymentSession | None, event: e.Event) -> PaymentSession:
@@ -311,16 +228,18 @@ def evolve(session: PaymentSession | None, event: e.Event) -> PaymentSession:
             return _with_transfer(session, _sighted(event))
         case e.TransferRetracted():
             moved = _restated(session, event.transfer_id, "retracted")
-            return moved.model_copy(update={"covered": moved.seen.units >= moved.due.units})
+            return _recovered(moved)
         case e.TransferConfirmed():
             return _restated(session, event.transfer_id, "confirmed")
         case e.TransferReversed():
             moved = _restated(session, event.transfer_id, "reversed")
-            return moved.model_copy(update={"covered": moved.seen.units >= moved.due.units})
+            return _recovered(moved)
         case e.PaymentCovered():
             return session.model_copy(update={"covered": True})
         case e.PaymentCompleted():
             return session.model_copy(update={"completed_at": event.at, "fee": event.fee})
+        case e.PaymentReduced():
+            return session.model_copy(update={"fee": event.fee})
         case e.PaymentReversed():
             return session.model_copy(update={"completed_at": None, "fee": None})
         case e.SessionCancelled():
@@ -329,9 +248,12 @@ def evolve(session: PaymentSession | None, event: e.Event) -> PaymentSession:
             return session.model_copy(update={"ended": "expired"})
         case e.PaymentRefundReserved():
             refund = SessionRefund(
-                refund_id=event.refund_id, amount=event.amount, status="reserved"
+                refund_id=event.refund_id,
+                amount=event.amount,
+                status="reserved",
+                early=session.completed_at is None,
             )
-            return _with_refund(session, refund)
+            return _recovered(_with_refund(session, refund))
         case e.PaymentRefundReleased():
             ended = session.refunds[event.refund_id]
             return _with_refund(session, ended.model_copy(update={"status": "released"}))
@@ -353,6 +275,13 @@ def _sighted(event: e.TransferObserved) -> SessionTransfer:
         block_hash=event.block_hash,
         late=event.late,
         status="observed",
+    )
+
+
+def _recovered(session: PaymentSession) -> PaymentSession:
+    """Less counts than before: is it still enough?"""
+    return session.model_copy(
+        update={"covered": session.covered and not session.outstanding.units}
     )
 
 

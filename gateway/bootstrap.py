@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from adapters.addresses import checksum_address
+from adapters.chain_heads import PostgresChainHeads
 from adapters.checkpoints import PostgresCheckpoints
 from adapters.clock import SystemClock, SystemIds
 from adapters.delivery_queue import PostgresDeliveryQueue, PostgresEndpointHealth
@@ -25,12 +26,14 @@ from adapters.key_vault import PostgresVault
 from adapters.nats_bus import NatsBus
 from adapters.outgoing import PostgresOutgoing
 from adapters.postgres import Postgres
+from adapters.purge import PostgresStoredAnswers
 from adapters.wallet import HotWallets, XpubAddresses
 from application.handling import Handler
 from application.merchants import Merchants
 from application.messages import Messages
 from application.settlement import Settlement
 from chain_ingest.service import Ingester, ingest_network
+from domain.errors import ExtendedKeyMalformed
 from domain.networks import Network, NetworkBook
 from gateway.failures import GatewayError
 from gateway.hints import LOG_HEAD, HeadHints
@@ -44,6 +47,7 @@ from projections.runner import ProjectionRunner
 from projections.watchlist_reads import WatchListReads
 from workers.dispatcher import Dispatcher
 from workers.expiry import Expiry
+from workers.purge import Purge
 from workers.refund_sender import RefundSender
 from workers.settlement import SettlementWorker
 from workers.webhook_attempt import Attempts
@@ -68,8 +72,8 @@ class Core:
 @asynccontextmanager
 async def core(settings: Settings, name: str) -> AsyncIterator[Core]:
     ids, clock = SystemIds(), SystemClock()
-    postgres = Postgres(settings.database_url.get_secret_value(), name=f"gateway-{name}")
-    bus = NatsBus(settings.nats_url.get_secret_value(), name=f"gateway-{name}")
+    postgres = Postgres(settings.secret("database_url"), name=f"gateway-{name}")
+    bus = NatsBus(settings.secret("nats_url"), name=f"gateway-{name}")
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(postgres)
         await bus.open()
@@ -86,9 +90,12 @@ async def core(settings: Settings, name: str) -> AsyncIterator[Core]:
 
 def merchants(of: Core) -> Merchants:
     xpub = of.settings.hot_wallet_xpub
-    if xpub is None:
-        raise GatewayError("HOT_WALLET_XPUB is not set: `gateway keystore` prints it")
-    return Merchants(of.handler, XpubAddresses(of.postgres), HotWallets(of.postgres, xpub), of.ids)
+    assert xpub is not None, "named among the needs of this command"
+    try:
+        wallets = HotWallets(of.postgres, xpub)
+    except ExtendedKeyMalformed as malformed:
+        raise GatewayError(f"HOT_WALLET_XPUB: {malformed.message}") from malformed
+    return Merchants(of.handler, XpubAddresses(of.postgres), wallets, of.ids)
 
 
 def vault(of: Core) -> PostgresVault:
@@ -137,7 +144,7 @@ def settlement(of: Core, network: Network) -> SettlementWorker:
     return SettlementWorker(
         network.name,
         of.bus,
-        Settlement(of.handler, watch, of.networks),
+        Settlement(of.handler, watch, of.networks, ProgressReads(of.postgres)),
         PostgresParkedMessages(of.postgres),
         of.clock,
     )
@@ -175,5 +182,11 @@ def refund_sender(of: Core, chains: dict[str, EvmClient]) -> RefundSender:
     )
 
 
-def expiry(of: Core) -> Expiry:
-    return Expiry(PaymentReads(of.postgres), of.handler, of.clock)
+def expiry(of: Core, chains: dict[str, EvmClient]) -> Expiry:
+    return Expiry(
+        PaymentReads(of.postgres), PostgresChainHeads(of.postgres), chains, of.handler, of.clock
+    )
+
+
+def purge(of: Core) -> Purge:
+    return Purge(PostgresStoredAnswers(of.postgres), of.clock)

@@ -5,8 +5,8 @@ import asyncio
 from fastapi import FastAPI
 
 from adapters.addresses import checksum_address, parse_address
+from adapters.chain_heads import PostgresChainHeads
 from adapters.http_delivery import HttpPoster
-from adapters.ingest_store import PostgresChainHeads
 from adapters.wallet import XpubAddresses
 from api.app import create_app
 from api.services import ApiServices, HealthCheck

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from decimal import Decimal
 
 from adapters.clock import SystemClock
-from adapters.keystore import open_keystore
+from adapters.keystore import KeystoreFailed, open_keystore
 from adapters.postgres import Postgres
 from adapters.signing_book import PostgresSigningBook
 from application.paying_out import MICROS_PER_DOLLAR, Caps
@@ -18,18 +18,13 @@ from workers.signer import SignerProcess
 @asynccontextmanager
 async def signer(settings: Settings) -> AsyncIterator[SignerProcess]:
     """The signing process: its own role, the keystore, and nothing else of the gateway."""
-    url, path, passphrase = (
-        settings.database_url_signer,
-        settings.keystore_path,
-        settings.keystore_passphrase,
-    )
-    if url is None or path is None or passphrase is None:
-        raise GatewayError(
-            "the signer needs DATABASE_URL_SIGNER, KEYSTORE_PATH and KEYSTORE_PASSPHRASE"
-        )
-    keys = await asyncio.to_thread(open_keystore, path, passphrase.get_secret_value())
-    postgres = Postgres(url.get_secret_value(), name="gateway-sign")
-    async with postgres:
+    path = settings.keystore_path
+    assert path is not None, "named among the needs of this process"
+    try:
+        keys = await asyncio.to_thread(open_keystore, path, settings.secret("keystore_passphrase"))
+    except KeystoreFailed as failed:
+        raise GatewayError(str(failed)) from failed
+    async with Postgres(settings.secret("database_url_signer"), name="gateway-sign") as postgres:
         yield SignerProcess(
             PostgresSigningBook(postgres), keys, settings.book(), SystemClock(), _caps(settings)
         )

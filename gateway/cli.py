@@ -11,7 +11,7 @@ Errors  one paragraph that says what to do next, exit status 1; wrong use 2. Sta
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +29,7 @@ app = typer.Typer(
 Folder = Annotated[Path, typer.Option(help="where the local gateway keeps its data")]
 Json = Annotated[bool, typer.Option("--json", help="for machines")]
 VAR = Path("var")
+BOOKS = ("database_url", "nats_url")
 
 
 def main() -> None:
@@ -62,7 +63,9 @@ def demo(folder: Folder = VAR / "demo", json: Json = False) -> None:
 @app.command()
 def up(
     folder: Folder = VAR,
-    port: Annotated[int | None, typer.Option(help="of the API; else a free one")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65_535, help="of the API; else 8000, or a free one")
+    ] = None,
     block_seconds: Annotated[int, typer.Option(min=1, help="between two local blocks")] = 2,
 ) -> None:
     """Run the whole gateway on this machine, with servers of its own, until Ctrl-C."""
@@ -158,7 +161,7 @@ def migrate() -> None:
     """Make roles and tables, or bring them up to date. Needs DATABASE_URL_OWNER."""
     from gateway import operate
 
-    operate.migrate(_settings())
+    operate.migrate(_settings(needs=("database_url_owner",)))
 
 
 @app.command()
@@ -166,7 +169,7 @@ def keystore() -> None:
     """Make the signer's encrypted keystore and print the public key for HOT_WALLET_XPUB."""
     from gateway import operate
 
-    operate.make_keystore(_settings())
+    operate.make_keystore(_settings(needs=("keystore_path", "keystore_passphrase")))
 
 
 @app.command()
@@ -178,7 +181,8 @@ def merchant(
     """Register a merchant and print its first API key."""
     from gateway import operate
 
-    asyncio.run(operate.register_merchant(_settings(), name, xpub, live=live))
+    settings = _settings(needs=(*BOOKS, "hot_wallet_xpub"))
+    asyncio.run(operate.register_merchant(settings, name, xpub, live=live))
 
 
 @app.command(name="trial-balance")
@@ -186,7 +190,7 @@ def trial_balance(folder: Folder = VAR, json: Json = False) -> None:
     """Debits and credits per asset and account; status 1 unless they agree."""
     from gateway import operate
 
-    sys.exit(asyncio.run(operate.trial_balance(_settings(folder), as_json=json)))
+    sys.exit(asyncio.run(operate.trial_balance(_settings(folder, needs=BOOKS), as_json=json)))
 
 
 @app.command()
@@ -198,29 +202,53 @@ def events(
     """Every fact of one stream, with who did it and why."""
     from gateway import operate
 
-    asyncio.run(operate.events(_settings(folder), stream, as_json=json))
+    asyncio.run(operate.events(_settings(folder, needs=BOOKS), stream, as_json=json))
+
+
+@app.command()
+def inbox(folder: Folder = VAR, json: Json = False) -> None:
+    """Transfers that belong to no session, newest first, each with its reason."""
+    from gateway import operate_inbox
+
+    asyncio.run(operate_inbox.inbox(_settings(folder, needs=BOOKS), as_json=json))
+
+
+@app.command()
+def parked(folder: Folder = VAR, json: Json = False) -> None:
+    """Chain reports that could not be applied, with the reason; status 1 when there are any."""
+    from gateway import operate_inbox
+
+    sys.exit(asyncio.run(operate_inbox.parked(_settings(folder, needs=BOOKS), as_json=json)))
 
 
 # ---------------------------------------------------------------- plumbing
 
 
-def _settings(folder: Path = VAR) -> "Settings":
+def _settings(folder: Path = VAR, *, needs: Sequence[str] = ()) -> "Settings":
+    from gateway.failures import GatewayError
     from gateway.local_files import read_environment
     from gateway.settings import load
 
     environment: dict[str, Any] = dict(os.environ)  # noqa: TID251 - handed to the settings
-    if not environment.get("DATABASE_URL"):
-        environment = {**read_environment(folder), **environment}
-    return load(environment)
+    if not any(name.startswith("DATABASE_URL") for name in environment):
+        local = read_environment(folder)
+        if not local and needs == BOOKS:
+            raise GatewayError(
+                f"no gateway has run in {folder}, and DATABASE_URL is not set: "
+                "start one with `gateway up`, or name its --folder"
+            )
+        environment = {**local, **environment}
+    return load(environment, needs=needs)
 
 
 def _process(name: str, serve: Callable[["Settings", asyncio.Event], Awaitable[None]]) -> None:
     import uvloop
 
     from gateway.logs import configure
+    from gateway.serve import NEEDS
     from gateway.supervisor import stop_on_signals
 
-    settings = _settings()
+    settings = _settings(needs=NEEDS[name.partition("-")[0]])
     configure(name, settings.log_level, pretty=sys.stdout.isatty())
 
     async def run() -> None:

@@ -111,7 +111,8 @@ async def _play(gateway: LocalGateway, story: Story, stop: asyncio.Event) -> dic
                 second = await scenes.reorg()
                 await _timelines(story, core, payment["id"], second["id"])
                 return {
-                    "payment_status": await scenes.status_before_refund(),
+                    # The second one: the first is partially refunded by now.
+                    "payment_status": await scenes.final_status(second),
                     "refund_status": refund["status"],
                     "webhooks_delivered": await scenes.all_webhooks(),
                     "trial_balance": await _books(story, core),

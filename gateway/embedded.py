@@ -95,12 +95,16 @@ class Embedded:
         return self.endpoints
 
     async def stop(self) -> None:
-        """End every server, the chain first and the database last; then free the folder."""
+        """End every server, the chain first and the database last; then free the folder.
+
+        Without the folder's lock nothing here is ours: another gateway's servers are left alone.
+        """
+        if self._lock is None:
+            return
         for server in (self.anvil, self.nats, self.postgres):
             await server.stop()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        os.close(self._lock)
+        self._lock = None
 
     async def __aenter__(self) -> Endpoints:
         return await self.start()

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from adapters import keystore, migrate
 from gateway.embedded import ChainOptions, Embedded
-from gateway.embedded_server import free_port
+from gateway.embedded_server import free_port, port_is_free
 from gateway.local_chain import LOCAL_TOKENS, LocalChain
 from gateway.local_files import read_environment, write_environment
 from gateway.supervisor import OnChange, Process, Supervisor
@@ -93,7 +93,7 @@ class LocalGateway:
                 "KEYSTORE_PASSPHRASE": own.keystore_passphrase,
             },
         )
-        port = self._api_port or int(known.get("API_PORT") or free_port())
+        port = self._api_port or _usable(known.get("API_PORT"))
         environment = {
             "DATABASE_URL": migrate.role_dsn(admin, migrate.APP),
             "DATABASE_URL_OWNER": migrate.role_dsn(admin, migrate.OWNER),
@@ -140,8 +140,17 @@ class LocalGateway:
         ]
 
 
+def _usable(remembered: str | None) -> int:
+    """The port of the last time while nobody else has it, so that URLs stay the same."""
+    if remembered is not None and port_is_free(int(remembered)):
+        return int(remembered)
+    return free_port()
+
+
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "VIRTUAL_ENV")
-_SIGNERS_ONLY = ("DATABASE_URL_SIGNER", "KEYSTORE_PATH", "KEYSTORE_PASSPHRASE")
+_SIGNERS = ("DATABASE_URL_SIGNER", "KEYSTORE_PATH", "KEYSTORE_PASSPHRASE")
+_OPEN_SECRETS = ("api", "deliver")
+_APPS = ("DATABASE_URL", "NATS_URL", "MASTER_KEY")
 
 
 def _options(name: str) -> tuple[str, ...]:
@@ -149,8 +158,11 @@ def _options(name: str) -> tuple[str, ...]:
 
 
 def _only_needed(name: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """The owner's role goes to nobody, the keystore to the signer alone."""
-    kept = {key: value for key, value in environment.items() if key != "DATABASE_URL_OWNER"}
+    """The owner's role goes to nobody, the keystore to the signer alone and nothing else to it."""
     if name == "sign":
-        return kept
-    return {key: value for key, value in kept.items() if key not in _SIGNERS_ONLY}
+        withheld: tuple[str, ...] = ("DATABASE_URL_OWNER", *_APPS)
+    elif name in _OPEN_SECRETS:
+        withheld = ("DATABASE_URL_OWNER", *_SIGNERS)
+    else:
+        withheld = ("DATABASE_URL_OWNER", "MASTER_KEY", *_SIGNERS)
+    return {key: value for key, value in environment.items() if key not in withheld}

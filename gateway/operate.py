@@ -11,7 +11,14 @@ from rich.table import Table
 
 from adapters import keystore
 from adapters import migrate as migrations
-from application.deciders import DELIVERY, PAYMENT, REFUND
+from application.deciders import (
+    DELIVERY,
+    MERCHANT,
+    PAYMENT,
+    REFUND,
+    REFUND_FLOAT,
+    TRANSFER,
+)
 from application.ports import Recorded, Stream
 from application.reads import TrialBalance
 from domain.errors import PublicIdMalformed
@@ -28,13 +35,15 @@ from projections.schema import ensure_schemas
 ACTOR = "operator"
 SCOPES = ("read", "write", "refund")
 READY_SECONDS_MAX = 10.0
+_TYPES = frozenset(
+    decider.stream_type
+    for decider in (PAYMENT, REFUND, REFUND_FLOAT, TRANSFER, MERCHANT, DELIVERY)
+) | {"journal_entry", "reorg"}
 _STREAMS = {"ps": PAYMENT.stream_type, "rf": REFUND.stream_type, "wd": DELIVERY.stream_type}
 
 
 def migrate(settings: Settings) -> None:
-    if settings.database_url_owner is None:
-        raise GatewayError("DATABASE_URL_OWNER is not set: migrations need the owner's role")
-    owner = settings.database_url_owner.get_secret_value()
+    owner = settings.secret("database_url_owner")
     passwords = {
         role: given.get_secret_value()
         for role, given in (
@@ -51,15 +60,19 @@ def migrate(settings: Settings) -> None:
 
 
 def make_keystore(settings: Settings) -> None:
-    path, passphrase = settings.keystore_path, settings.keystore_passphrase
-    if path is None or passphrase is None:
-        raise GatewayError("set KEYSTORE_PATH and KEYSTORE_PASSPHRASE first")
-    text = passphrase.get_secret_value()
-    signer = (
-        keystore.open_keystore(path, text)
-        if path.exists()
-        else keystore.create_keystore(path, text, secrets.token_bytes(keystore.SEED_BYTES))
-    )
+    path = settings.keystore_path
+    assert path is not None, "named among the needs of this command"
+    text = settings.secret("keystore_passphrase")
+    try:
+        signer = (
+            keystore.open_keystore(path, text)
+            if path.exists()
+            else keystore.create_keystore(path, text, secrets.token_bytes(keystore.SEED_BYTES))
+        )
+    except keystore.KeystoreFailed as failed:
+        raise GatewayError(str(failed)) from failed
+    except OSError as error:
+        raise GatewayError(f"KEYSTORE_PATH: cannot write {path}: {error.strerror}") from error
     print(f"HOT_WALLET_XPUB={signer.xpub()}")
 
 
@@ -138,7 +151,10 @@ def _line(networks: NetworkBook, asset: str, debits: int, credits_: int) -> tupl
 
 async def events(settings: Settings, stream: str, *, as_json: bool) -> None:
     async with bootstrap.core(settings, "events") as core:
-        found = await core.store.read_stream(_stream(stream))
+        try:
+            found = await core.store.read_stream(_stream(stream))
+        except AssertionError:  # an id of another type of stream
+            found = ()
         networks = core.networks
     if not found:
         raise GatewayError(f"there is no stream {stream}")
@@ -153,7 +169,7 @@ def _stream(text: str) -> Stream:
     """A stream as people name it: ps_..., rf_..., wd_..., any other one as TYPE/UUID."""
     prefix, _, rest = text.partition("/")
     try:
-        if rest:
+        if rest and prefix in _TYPES:
             return Stream(prefix, UUID(rest))
         prefix = text.partition("_")[0]
         return Stream(_STREAMS[prefix], parse_public_id(prefix, text))

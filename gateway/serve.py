@@ -6,16 +6,28 @@ Shapes  every function runs until `stop` is set, then finishes what it holds and
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from adapters.evm import EvmClient
+from chain_ingest.providers import Misconfigured
 from gateway import bootstrap
+from gateway.failures import GatewayError
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
     import uvicorn
 
+_DATABASE_AND_BUS = ("database_url", "nats_url")
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    "api": (*_DATABASE_AND_BUS, "master_key"),
+    "ingest": (*_DATABASE_AND_BUS, "rpc_urls"),
+    "settle": _DATABASE_AND_BUS,
+    "project": _DATABASE_AND_BUS,
+    "deliver": (*_DATABASE_AND_BUS, "master_key"),
+    "work": (*_DATABASE_AND_BUS, "rpc_urls"),
+    "sign": ("database_url_signer", "keystore_path", "keystore_passphrase"),
+}
 DRAIN_SECONDS_MAX = 20
 CONNECTIONS_MAX = 2_000
 HEADER_BYTES_MAX = 16 * 1024
@@ -64,11 +76,17 @@ async def _end_with(stop: asyncio.Event, server: "uvicorn.Server") -> None:
 
 
 async def ingest(settings: Settings, stop: asyncio.Event, name: str) -> None:
+    if name not in settings.networks:
+        served = ", ".join(settings.networks)
+        raise GatewayError(f"{name!r} is not among NETWORKS, which has: {served}")
     network = settings.book().get(name)
     async with bootstrap.core(settings, f"ingest-{name}") as core:
         sources = bootstrap.providers(core, network)
         async with _opened(sources):
-            await bootstrap.ingester(core, network, sources).run(stop)
+            try:
+                await bootstrap.ingester(core, network, sources).run(stop)
+            except Misconfigured as mistake:
+                raise GatewayError(str(mistake)) from mistake
 
 
 async def settle(settings: Settings, stop: asyncio.Event) -> None:
@@ -98,7 +116,8 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
         chains = {n.name: bootstrap.providers(core, n)[0] for n in core.networks.networks}
         async with _opened(tuple(chains.values())), asyncio.TaskGroup() as group:
             group.create_task(bootstrap.refund_sender(core, chains).run(stop))
-            group.create_task(bootstrap.expiry(core).run(stop))
+            group.create_task(bootstrap.expiry(core, chains).run(stop))
+            group.create_task(bootstrap.purge(core).run(stop))
 
 
 async def sign(settings: Settings, stop: asyncio.Event) -> None:

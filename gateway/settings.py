@@ -10,11 +10,14 @@ Errors  SettingsError names each variable that is missing or wrong, and what it 
 import base64
 import binascii
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -29,6 +32,9 @@ from gateway.failures import GatewayError
 
 MASTER_KEY_BYTES = 32
 PROVIDERS_MAX = 3
+# Policies of our own count from 1; an operator's own count of blocks is named by this plus it.
+OWN_POLICY_VERSIONS = 1_000_000
+_DOLLARS = re.compile(r"[0-9]{1,12}\.[0-9]{2}")
 _PER_NETWORK = ("RPC_URLS", "CONFIRMATIONS", "START_BLOCK")
 
 
@@ -42,7 +48,39 @@ def _listed(raw: object) -> object:
     return raw
 
 
+def _url(*schemes: str) -> Callable[[SecretStr], SecretStr]:
+    def check(secret: SecretStr) -> SecretStr:
+        parts = urlsplit(secret.get_secret_value())
+        if parts.scheme not in schemes or not parts.hostname:
+            raise ValueError(f"must be a URL, {schemes[0]}://host")
+        return secret
+
+    return check
+
+
+def _dollars(text: str) -> str:
+    if _DOLLARS.fullmatch(text) is None or not text.strip("0."):
+        raise ValueError('must be dollars and cents above zero, such as "1000.00"')
+    return text
+
+
+def _key(secret: SecretStr) -> SecretStr:
+    try:
+        key = base64.b64decode(secret.get_secret_value(), validate=True)
+    except binascii.Error:
+        key = b""
+    if len(key) != MASTER_KEY_BYTES:
+        raise ValueError("must be 32 random bytes in base64")
+    return secret
+
+
 Listed = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_url("postgresql", "postgres"))]
+NatsUrl = Annotated[SecretStr, AfterValidator(_url("nats", "tls"))]
+MasterKey = Annotated[SecretStr, AfterValidator(_key)]
+Dollars = Annotated[str, AfterValidator(_dollars)]
+Blocks = Annotated[int, Field(ge=1, le=10_000)]
+BlockNumber = Annotated[int, Field(ge=0)]
 
 
 class Settings(BaseModel):
@@ -50,13 +88,13 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    database_url: SecretStr = Field(
-        description="PostgreSQL as the role gw_app", examples=["postgresql://gw_app:…@db/gateway"]
+    database_url: DatabaseUrl | None = Field(
+        default=None, description="PostgreSQL as gw_app: postgresql://gw_app:…@host/gateway"
     )
-    database_url_owner: SecretStr | None = Field(
+    database_url_owner: DatabaseUrl | None = Field(
         default=None, description="PostgreSQL as the owner: for `gateway migrate` only"
     )
-    database_url_signer: SecretStr | None = Field(
+    database_url_signer: DatabaseUrl | None = Field(
         default=None, description="PostgreSQL as gw_signer: for `gateway sign` only"
     )
     gw_app_password: SecretStr | None = Field(
@@ -65,30 +103,34 @@ class Settings(BaseModel):
     gw_signer_password: SecretStr | None = Field(
         default=None, description="the password `gateway migrate` gives to gw_signer"
     )
-    nats_url: SecretStr = Field(description="NATS with JetStream", examples=["nats://nats:4222"])
+    nats_url: NatsUrl | None = Field(
+        default=None, description="NATS with JetStream: nats://host:4222"
+    )
     networks: Listed = Field(default=("local",), description="which networks are served")
     rpc_urls: Mapping[str, Listed] = Field(default={}, description="one to three providers each")
-    confirmations: Mapping[str, int] = Field(default={}, description="blocks until it is safe")
-    start_block: Mapping[str, int] = Field(default={}, description="first block of all to read")
+    confirmations: Mapping[str, Blocks] = Field(default={}, description="blocks until it is safe")
+    start_block: Mapping[str, BlockNumber] = Field(
+        default={}, description="first block of all to read"
+    )
     local_chain_id: int = 31337
     local_tokens: Listed = Field(default=(), description="SYMBOL=0xADDRESS of 6-decimal tokens")
-    master_key: SecretStr = Field(
-        description="32 random bytes in base64: encrypts secrets at rest"
+    master_key: MasterKey | None = Field(
+        default=None, description="32 random bytes in base64: encrypts secrets at rest"
     )
     hot_wallet_xpub: str | None = Field(
         default=None, description="printed by `gateway sign --init`: refund wallets' public key"
     )
     keystore_path: Path | None = Field(default=None, description="the signer's encrypted keystore")
     keystore_passphrase: SecretStr | None = Field(default=None, description="opens the keystore")
-    signer_max_per_transaction: str = "1000.00"
-    signer_max_per_merchant_day: str = "5000.00"
-    signer_max_per_day: str = "20000.00"
+    signer_max_per_transaction: Dollars = "1000.00"
+    signer_max_per_merchant_day: Dollars = "5000.00"
+    signer_max_per_day: Dollars = "20000.00"
     public_base_url: str = Field(
         default="http://127.0.0.1:8000", description="where customers reach the checkout"
     )
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8000, ge=0, le=65535)
-    amount_max: str = Field(default="10000.00", pattern=r"^\d{1,12}\.\d{2}$")
+    amount_max: Dollars = Field(default="10000.00", description="largest session in USD")
     webhook_allow_private: bool = Field(
         default=False, description="deliver to this machine too: for development only"
     )
@@ -97,25 +139,25 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         known = {network.name for network in KNOWN_NETWORKS} | {"local"}
-        unknown = [name for name in self.networks if name not in known]
-        if unknown:
-            raise ValueError(f"NETWORKS: {unknown[0]!r} is none of {', '.join(sorted(known))}")
-        for name in self.networks:
-            urls = self.rpc_urls.get(name, ())
-            if not 1 <= len(urls) <= PROVIDERS_MAX:
-                raise ValueError(f"RPC_URLS_{name.upper()}: give one to {PROVIDERS_MAX} URLs")
-        self.master_key_bytes()
+        for setting in ("networks", *(name.lower() for name in _PER_NETWORK)):
+            unknown = [name for name in getattr(self, setting) if name not in known]
+            if unknown:
+                choice = ", ".join(sorted(known))
+                raise ValueError(f"{setting.upper()}: {unknown[0]!r} is none of {choice}")
+        for name, urls in self.rpc_urls.items():
+            _check_providers(f"RPC_URLS_{name.upper()}", urls)
         self.book()
         return self
 
     def master_key_bytes(self) -> bytes:
-        try:
-            key = base64.b64decode(self.master_key.get_secret_value(), validate=True)
-        except binascii.Error:
-            key = b""
-        if len(key) != MASTER_KEY_BYTES:
-            raise ValueError("MASTER_KEY: give 32 random bytes in base64")
-        return key
+        assert self.master_key is not None, "named among the needs of this process"
+        return base64.b64decode(self.master_key.get_secret_value())
+
+    def secret(self, name: str) -> str:
+        """A setting that this process has named among its needs."""
+        value = getattr(self, name)
+        assert isinstance(value, SecretStr), f"{name} is not among the needs of this process"
+        return value.get_secret_value()
 
     def book(self) -> NetworkBook:
         """The networks served, with the confirmations asked for."""
@@ -124,8 +166,11 @@ class Settings(BaseModel):
         for name in self.networks:
             network = self._local() if name == "local" else known[name]
             blocks = self.confirmations.get(name, network.policy.blocks)
-            policy = network.policy.model_copy(update={"blocks": blocks})
-            networks.append(network.model_copy(update={"policy": policy}))
+            if blocks != network.policy.blocks:
+                changes = {"blocks": blocks, "version": OWN_POLICY_VERSIONS + blocks}
+                policy = network.policy.model_copy(update=changes)
+                network = network.model_copy(update={"policy": policy})
+            networks.append(network)
         return NetworkBook(networks=tuple(networks))
 
     def _local(self) -> Network:
@@ -146,14 +191,46 @@ VARIABLES = tuple(
 )
 
 
-def load(environment: Mapping[str, str] | None = None) -> Settings:
-    """The settings of this process. Raises SettingsError with every variable that is wrong."""
-    values = dict(os.environ if environment is None else environment)
+def load(environment: Mapping[str, str] | None = None, *, needs: Sequence[str] = ()) -> Settings:
+    """The settings of a process. Raises SettingsError with every variable that is wrong.
+
+    `needs` names the settings it cannot do without; "rpc_urls" means one list a network.
+    """
+    fields = _fields(dict(os.environ if environment is None else environment))
+    missing = [_missing(name) for name in needs if name != "rpc_urls" and name not in fields]
     try:
-        return Settings.model_validate(_fields(values))
+        settings = Settings.model_validate(fields)
     except ValidationError as error:
-        lines = [_explained(problem) for problem in error.errors()]
-        raise SettingsError("these settings need your attention:\n" + "\n".join(lines)) from None
+        lines = [*missing, *(_explained(problem) for problem in error.errors())]
+        raise SettingsError(_ATTENTION + "\n".join(lines)) from None
+    if "rpc_urls" in needs:
+        without = [name for name in settings.networks if name not in settings.rpc_urls]
+        missing += [
+            f"  RPC_URLS_{name.upper()}: is not set (one to three URLs)" for name in without
+        ]
+    if missing:
+        raise SettingsError(_ATTENTION + "\n".join(missing))
+    return settings
+
+
+_ATTENTION = "these settings need your attention:\n"
+
+
+def _missing(name: str) -> str:
+    description = Settings.model_fields[name].description
+    return f"  {name.upper()}: is not set" + (f" ({description})" if description else "")
+
+
+def _check_providers(variable: str, urls: tuple[str, ...]) -> None:
+    """One to three, each at a host of its own: a provider must not attest itself."""
+    if not 1 <= len(urls) <= PROVIDERS_MAX:
+        raise ValueError(f"{variable}: give one to {PROVIDERS_MAX} URLs")
+    places = [(urlsplit(url).hostname, urlsplit(url).port) for url in urls]
+    for url, place in zip(urls, places, strict=True):
+        if urlsplit(url).scheme not in {"http", "https"} or place[0] is None:
+            raise ValueError(f"{variable}: give URLs that begin with http:// or https://")
+    if len(set(places)) != len(places):
+        raise ValueError(f"{variable}: each URL must be another operator's, two share a host")
 
 
 def _fields(values: Mapping[str, str]) -> dict[str, Any]:
@@ -191,5 +268,5 @@ def _explained(problem: Any) -> str:
     variable = "_".join(str(part).upper() for part in problem["loc"][:2] if isinstance(part, str))
     field = Settings.model_fields.get(name)
     hint = f" ({field.description})" if field is not None and field.description else ""
-    reason = "is not set" if problem["type"] == "missing" else str(problem["msg"])
+    reason = str(problem["msg"]).removeprefix("Value error, ")
     return f"  {variable}: {reason}{hint}"

@@ -26,7 +26,13 @@ _WORDS = {
     "depth": "depth",
     "message_type": "message",
 }
-_AMOUNTS = {"due": "due", "amount": "", "seen": "seen", "fee": "fee"}
+_AMOUNTS = {
+    "due": "due",
+    "amount": "",
+    "seen": "seen",
+    "fee": "fee",
+    "fee_returned": "fee returned",
+}
 _BAD = ("retracted", "reversed", "failed", "expired", "cancelled", "unmatched")
 _GOOD = ("completed", "refunded", "succeeded")
 
@@ -60,7 +66,7 @@ def _details(fact: Recorded[Event], networks: NetworkBook) -> list[str]:
     shown = []
     for name, value in fact.event:
         if isinstance(value, Amount) and name in _AMOUNTS:
-            shown.append(f"{_AMOUNTS[name]} {_amount(value, networks)}".strip())
+            shown.append(f"{_AMOUNTS[name]} {amount_text(value, networks)}".strip())
         elif name in _WORDS and value is not None:
             shown.append(f"{_WORDS[name]} {_short(value)}")
     if fact.context.policy_version:
@@ -68,7 +74,7 @@ def _details(fact: Recorded[Event], networks: NetworkBook) -> list[str]:
     return shown
 
 
-def _amount(amount: Amount, networks: NetworkBook) -> str:
+def amount_text(amount: Amount, networks: NetworkBook) -> str:
     try:
         _, token = networks.of_asset(amount.asset)
     except KeyError:

@@ -16,7 +16,7 @@ from domain.money import units_of
 from gateway import bootstrap, sample_merchant, settings
 from gateway.embedded import ChainOptions
 from gateway.embedded_anvil import Anvil
-from gateway.embedded_server import LocalServer
+from gateway.embedded_server import LocalServer, port_is_free
 from gateway.failures import GatewayError
 from gateway.http import ApiClient
 from gateway.local import LocalGateway
@@ -26,6 +26,7 @@ from gateway.sample_merchant import SampleMerchant
 from gateway.supervisor import ProcessStatus, stop_on_signals
 
 CHAIN_BLOCK_SECONDS = 2
+USUAL_PORT = 8000
 READY_SECONDS_MAX = 60.0
 READY_POLL_SECONDS = 0.1
 SERVER_CHECK_SECONDS = 1.0
@@ -36,6 +37,7 @@ _TOKENS = {"USDC": USDC, "USDT": USDT}
 async def run(folder: Path, port: int | None, block_seconds: int) -> None:
     console = Console()
     chain = ChainOptions(block_seconds=block_seconds)
+    port = _port(folder, port)
     gateway = LocalGateway(folder, api_port=port, chain=chain)
     with stop_on_signals() as stop:
         try:
@@ -47,13 +49,27 @@ async def run(folder: Path, port: int | None, block_seconds: int) -> None:
     console.print("Stopped. Everything is kept in", str(gateway.folder))
 
 
+def _port(folder: Path, wanted: int | None) -> int | None:
+    """Where the API will listen: as asked, as last time, where people expect it, anywhere."""
+    known = read_environment(folder).get("API_PORT")
+    port = wanted or (int(known) if known else None)
+    if port is None:
+        return USUAL_PORT if port_is_free(USUAL_PORT) else None
+    if port_is_free(port):
+        return port
+    if wanted is None:
+        return None
+    raise GatewayError(f"port {port} is taken: name another one, or leave --port out")
+
+
 async def _run_prepared(gateway: LocalGateway, stop: asyncio.Event, console: Console) -> None:
     names: dict[str, ProcessStatus] = {}
 
     def changed(status: ProcessStatus) -> None:
         before = names.get(status.name)
         names[status.name] = status
-        if status.state == "waiting" and before is not None and not stop.is_set():
+        ended = status.state == "waiting" and before is not None and before.state != "waiting"
+        if ended and not stop.is_set():
             console.print(
                 f"[yellow]{status.name} ended ({status.last_exit}); "
                 f"starting it again in {status.retry_seconds:.1f} s[/]"

@@ -3,6 +3,7 @@
 Errors  CursorMalformed; ports.StoreUnavailable.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -42,6 +43,15 @@ class InboxReads:
         return await fetch_page(
             self._connections, _SELECT, where, "position DESC", limit, _transfer_row
         )
+
+    async def newest(self, limit: int) -> Sequence[TransferRow]:
+        """Every merchant's, and nobody's: for the operator."""
+        where = Where()
+        where.add("purpose = %s", "unmatched")
+        page = await fetch_page(
+            self._connections, _SELECT, where, "position DESC", limit, _transfer_row
+        )
+        return page.items
 
 
 def _transfer_row(row: Row) -> tuple[TransferRow, tuple[int, ...]]:

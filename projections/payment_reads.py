@@ -48,12 +48,15 @@ class PaymentReads:
             self._connections, _SELECT, where, _ORDER, query.limit, _session_row
         )
 
-    async def due_to_expire(self, now: datetime, limit: int) -> Sequence[UUID]:
+    async def due_to_expire(
+        self, now: datetime, limit: int, *, network: str | None = None
+    ) -> Sequence[UUID]:
         async with self._connections.connection() as connection:
             cursor = await connection.execute(
                 "SELECT session_id FROM rm.payments WHERE status = 'pending' "
-                "AND expires_at <= %s ORDER BY expires_at LIMIT %s",
-                (now, limit),
+                "AND expires_at <= %s AND network = coalesce(%s, network) "
+                "ORDER BY expires_at LIMIT %s",
+                (now, network, limit),
             )
             return [row[0] for row in await cursor.fetchall()]
 

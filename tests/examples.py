@@ -122,6 +122,7 @@ EXAMPLES: tuple[Event, ...] = (
     ),
     e.PaymentCompleted(at=LATER, amount=usd("10.00"), fee=usd("0.05")),
     e.TransferReversed(at=LATER, transfer_id=SEEN.transfer_id, amount=SEEN.amount),
+    e.PaymentReduced(at=LATER, amount=usd("11.00"), fee=usd("0.055"), fee_returned=usd("0.02")),
     e.PaymentReversed(at=LATER, amount=usd("0"), fee=usd("0.05")),
     e.PaymentRefundReserved(at=LATER, refund_id=REFUND_ID, amount=usd("4.00")),
     e.PaymentRefundReleased(

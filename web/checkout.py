@@ -113,7 +113,7 @@ def checkout_of(
     write: WriteAddress,
 ) -> Checkout:
     stage = stage_of(session, now)
-    missing = max(0, session.due.units - session.seen.units) or session.due.units
+    missing = session.outstanding.units or session.due.units
     pay = instructions_for(session, networks, write, units=missing)
     counted = [t for t in session.transfers.values() if t.status in {"observed", "confirmed"}]
 

@@ -1,32 +1,53 @@
 """Closes the windows of payment sessions that nobody has paid in time.
 
-The read model says which sessions may be due; the session itself decides, so a lagging view
-costs a look and nothing else.
+Rule    A transfer mined before `expires_at` is in time, whenever we hear of it. So a window is
+        closed by the time of the chain, not by ours: when a block of that moment or later has
+        been passed, and every transfer seen before it is recorded. While the chain cannot be
+        read, or what was read cannot be recorded, its sessions stay open.
+        A chain may make no blocks while nobody uses it. It counts as read up to QUIET_BLOCKS
+        block times ago if its node answers and has no block that we have not passed.
+        A session of a network that is not configured any more stays open: nobody reads it.
+Shapes  The read model says which sessions may be due; the session itself decides, so a lagging
+        view costs a look and nothing else.
+Errors  an outage of one network's node holds up the sessions of that network only.
 """
 
 import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
 
 from application.deciders import PAYMENT
 from application.handling import Handler, UnitOfWork
+from application.outside import ChainClient
 from application.ports import Clock, Context, Unavailable
-from application.reads import SessionReads
+from application.reads import ChainHeads, SessionReads
 from domain import commands as c
 from workers.pacing import Outages, pause
 
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 1.0
-BATCH_MAX = 256
+BATCH_MAX = 256  # a network and round
 AT_ONCE_MAX = 32
+QUIET_BLOCKS = 300  # Ethereum: an hour; Polygon: ten minutes; the local chain: five
 CONTEXT = Context(actor="system")
 
 
 class Expiry:
-    def __init__(self, sessions: SessionReads, handler: Handler, clock: Clock) -> None:
+    def __init__(
+        self,
+        sessions: SessionReads,
+        heads: ChainHeads,
+        chains: Mapping[str, ChainClient],
+        handler: Handler,
+        clock: Clock,
+    ) -> None:
         self._sessions = sessions
+        self._heads = heads
+        self._chains = chains
         self._handler = handler
         self._clock = clock
         self._outages = Outages("expiry")
@@ -45,19 +66,49 @@ class Expiry:
                 await pause(self._clock, POLL_SECONDS, stop)
 
     async def expire_due(self) -> int:
-        """Expire one batch; how many were still open."""
-        due = await self._sessions.due_to_expire(self._clock.now(), BATCH_MAX)
+        """Expire one batch of each network; how many were still open."""
+        return sum(
+            _all_well(await asyncio.gather(*map(self._of, self._chains), return_exceptions=True))
+        )
+
+    async def _of(self, network: str) -> int:
+        try:
+            until = await self._settled_until(network)
+            self._outages.back(what=network)
+        except Unavailable as outage:
+            if outage.service != "rpc":
+                raise
+            self._outages.away(outage, what=network)
+            return 0
+        if until is None:
+            return 0
+        due = await self._sessions.due_to_expire(until, BATCH_MAX, network=network)
         expired = 0
         for first in range(0, len(due), AT_ONCE_MAX):
             together = due[first : first + AT_ONCE_MAX]
-            outcomes = await asyncio.gather(
-                *(self._expire(one) for one in together), return_exceptions=True
+            expired += sum(
+                _all_well(
+                    await asyncio.gather(
+                        *(self._expire(one) for one in together), return_exceptions=True
+                    )
+                )
             )
-            for outcome in outcomes:
-                if isinstance(outcome, BaseException):
-                    raise outcome
-                expired += outcome
         return expired
+
+    async def _settled_until(self, network: str) -> datetime | None:
+        """Before which moment no payment can have been mined that is not recorded."""
+        passed = await self._heads.passed(network)
+        if passed is None:
+            return None
+        now = self._clock.now()
+        until = passed.time
+        chain = self._chains[network]
+        quiet_until = now - timedelta(seconds=QUIET_BLOCKS * chain.network.block_seconds)
+        if until < quiet_until and await chain.head_number() <= passed.number:
+            until = quiet_until
+        if passed.unrecorded_from is not None:
+            until = min(until, passed.unrecorded_from)
+        return min(until, now)
 
     async def _expire(self, session_id: UUID) -> bool:
         async def work(unit: UnitOfWork) -> bool:
@@ -75,3 +126,13 @@ class Expiry:
                 self._failed.add(session_id)
                 log.exception("session_cannot_expire", session_id=session_id.hex)
             return False
+
+
+def _all_well(outcomes: Sequence[int | BaseException]) -> list[int]:
+    """What all of them gave, after all have ended; or what the first of them raised."""
+    well: list[int] = []
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        well.append(outcome)
+    return well

@@ -1,14 +1,19 @@
 """Pays refunds: asks the signer, broadcasts the stored bytes, and believes receipts only.
 
 Shapes  Each round looks at the refunds that are not finished and takes each one step further.
-        What to do next follows from the refund's stream and its row among the outgoing
-        transactions alone, so a crash anywhere repeats a step, with the same bytes.
-          no row     would the token let it through? Then reserve, else decline
+        What to do next follows from the streams of refund and session and from the refund's
+        row among the outgoing transactions alone, so a crash anywhere repeats a step, with the
+        same bytes.
+          no row     is the payment still there, and would the token let it through? Then
+                     reserve, else decline
           reserved   the signer's turn
           refused    fail the refund and release the money
           signed     record it, broadcast, record that; then follow the receipt of our own hash
         Only a refusal, or a receipt at policy depth that moved nothing, releases money: both
         are final, so money that was released is never paid as well.
+Window  a payment may be reversed after its refund is reserved and before it is signed. Such a
+        refund is paid: the signer reads no session, and a row that is reserved can no longer be
+        declined here, because the signer may have approved it already.
 Units   confirmations count as everywhere, head minus block plus one; wei; seconds.
 Errors  an outage leaves the refund as it is. What a receipt cannot explain stays open, loudly.
 """
@@ -20,13 +25,14 @@ from uuid import UUID
 
 import structlog
 
-from application.deciders import REFUND
+from application.deciders import PAYMENT, REFUND
 from application.handling import Handler
 from application.outside import ChainClient, Outgoing, OutgoingBook, Payout
 from application.paying_out import FEE_PER_GAS_MAX_WEI, TRANSFER_GAS_LIMIT
 from application.ports import Clock, Unavailable
 from application.reads import RefundReads
 from domain.networks import NetworkBook
+from domain.payment import PaymentSession
 from domain.refund import Refund
 from workers.pacing import Outages, pause
 from workers.refund_facts import RefundFacts, judge
@@ -42,6 +48,7 @@ BROKEN_SECONDS = 30.0
 UNFINISHED_MAX = 1_000
 AT_ONCE_MAX = 16
 REASON_CHARACTERS_MAX = 200
+REVERSED = "the payment was reversed"
 
 
 class RefundSender:
@@ -133,13 +140,16 @@ class RefundSender:
         """Have it signed, or decline it; None while it has to wait."""
         payout = await self._payout(refund, chain)
         obstacle = await _obstacle(payout, chain)
+        waits_for = None if obstacle else await _waits_for(payout, chain)
+        # Last of all: while the chain was answering, a reorg may have been recorded.
+        session = await self._handler.load(PAYMENT, refund.session_id)
+        assert session is not None, "a refund is requested together with its session's reserve"
+        if not _still_paid(session):
+            obstacle = REVERSED
         if obstacle is not None:
             return await self._outgoing.decline(payout, _printable(obstacle))
-        if payout.max_fee > FEE_PER_GAS_MAX_WEI:
-            self._say(refund.refund_id, "refund_waits_for_lower_fees", wallet=payout.wallet)
-            return None
-        if await chain.native_balance(payout.wallet) < TRANSFER_GAS_LIMIT * payout.max_fee:
-            self._say(refund.refund_id, "refund_waits_for_gas", wallet=payout.wallet)
+        if waits_for is not None:
+            self._say(refund.refund_id, waits_for, wallet=payout.wallet)
             return None
         return await self._outgoing.reserve(payout)
 
@@ -233,6 +243,12 @@ class RefundSender:
             log.error(what, refund_id=refund_id.hex, exc_info=trace, **details)
 
 
+def _still_paid(session: PaymentSession) -> bool:
+    """Whether what is confirmed covers all that was given back or is set aside to be."""
+    taken = sum(one.amount.units for one in session.refunds.values() if one.status != "released")
+    return session.confirmed.units >= taken
+
+
 async def _obstacle(payout: Payout, chain: ChainClient) -> str | None:
     """Why this transfer can not succeed now: frozen, paused, or not enough money."""
     if await chain.balance(payout.token, payout.wallet) < payout.units:
@@ -241,6 +257,15 @@ async def _obstacle(payout: Payout, chain: ChainClient) -> str | None:
         payout.token, payout.wallet, payout.destination, payout.units
     )
     return None if refused is None else f"the token refuses the transfer: {refused}"
+
+
+async def _waits_for(payout: Payout, chain: ChainClient) -> str | None:
+    """What has to change before this transfer can be sent, as the log names it."""
+    if payout.max_fee > FEE_PER_GAS_MAX_WEI:
+        return "refund_waits_for_lower_fees"
+    if await chain.native_balance(payout.wallet) < TRANSFER_GAS_LIMIT * payout.max_fee:
+        return "refund_waits_for_gas"
+    return None
 
 
 def _printable(text: str) -> str:

@@ -12,7 +12,12 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from adapters.ingest_store import REPUBLISH_SECONDS_MAX, parked_id
-from application.chain_messages import SOURCE
+from application.chain_messages import (
+    SOURCE,
+    MessageMalformed,
+    TransferReport,
+    decode_report,
+)
 from application.ingest import (
     BlockRef,
     CoveredRange,
@@ -26,6 +31,7 @@ from application.ingest import (
 )
 from application.outside import BusMessage, ParkedMessage
 from application.ports import Clock, StoreUnavailable
+from application.reads import Passed
 from domain.events import Sighting
 
 _DOUBLINGS_MAX = 20
@@ -261,6 +267,18 @@ class MemoryIngestStore:
         """Every report ever made, in order."""
         return [post.report for post in self._outbox(network)]
 
+    def passed_blocks(self, network: str) -> list[PassedHeader]:
+        return self._canonical(network)
+
+    def unrecorded_from(self, network: str) -> datetime | None:
+        """When the oldest transfer was mined whose report nobody has recorded or parked."""
+        waiting = (
+            post.report
+            for post in self._outbox(network)
+            if not (post.settled or self._settled(post.report.message_id))
+        )
+        return min((time for each in waiting for time in _observed_at(each)), default=None)
+
     def _insist_on_service(self) -> None:
         if self.outage:
             raise StoreUnavailable("switched off by a test")
@@ -275,6 +293,13 @@ class MemoryChainHeads:
     async def head(self, network: str) -> int | None:
         cursor = await self._store.cursor(network)
         return None if cursor is None else cursor.number
+
+    async def passed(self, network: str) -> Passed | None:
+        cursor = await self._store.cursor(network)
+        if cursor is None:
+            return None
+        times = [block.time for block in self._store.passed_blocks(network)]
+        return Passed(cursor.number, max(times), self._store.unrecorded_from(network))
 
 
 class MemoryParkedMessages:
@@ -295,6 +320,16 @@ class MemoryParkedMessages:
 
     def holds(self, message_id: str) -> bool:
         return (SOURCE, message_id) in self._parked
+
+
+def _observed_at(report: StoredReport) -> tuple[datetime, ...]:
+    try:
+        told = decode_report(report.subject, report.data)
+    except MessageMalformed:
+        return ()
+    if isinstance(told, TransferReport) and told.kind == "observed":
+        return (told.sighting.block_time,)
+    return ()
 
 
 def _write_header(held: _Network, header: PassedHeader) -> None:

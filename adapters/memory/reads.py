@@ -2,7 +2,8 @@
 
 Shapes  MemoryReads(store, networks) with one attribute a port: sessions, refunds, deliveries,
         api_keys, watch_list, books, progress, heads. Every answer first reads what is
-        new in the log, so a twin never lags; `heads.numbers` is set by the test.
+        new in the log, so a twin never lags; `heads.numbers` and `heads.passages` are set by
+        the test.
         Receivers' answers are no facts: the twin of the delivery queue puts them into
         `deliveries.responses`.
 """
@@ -25,6 +26,7 @@ from application.reads import (
     DeliveryRow,
     KeyHolder,
     Page,
+    Passed,
     RefundRow,
     SessionQuery,
     SessionRow,
@@ -181,9 +183,15 @@ class MemorySessionReads:
         rows = (row for row in models.sessions.values() if _asked_for(query, row.session))
         return _page(rows, place, after, query.limit)
 
-    async def due_to_expire(self, now: datetime, limit: int) -> Sequence[UUID]:
+    async def due_to_expire(
+        self, now: datetime, limit: int, *, network: str | None = None
+    ) -> Sequence[UUID]:
         sessions = (row.session for row in (await self._follower.models()).sessions.values())
-        due = [s for s in sessions if s.status == "pending" and s.expires_at <= now]
+        due = [
+            s
+            for s in sessions
+            if s.status == "pending" and s.expires_at <= now and network in {None, s.network}
+        ]
         due.sort(key=lambda session: session.expires_at)
         return [session.session_id for session in due[:limit]]
 
@@ -348,9 +356,13 @@ class MemoryProgress:
 class MemoryHeads:
     def __init__(self) -> None:
         self.numbers: dict[str, int] = {}
+        self.passages: dict[str, Passed] = {}
 
     async def head(self, network: str) -> int | None:
         return self.numbers.get(network)
+
+    async def passed(self, network: str) -> Passed | None:
+        return self.passages.get(network)
 
 
 class MemoryReads:

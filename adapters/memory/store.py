@@ -11,6 +11,7 @@ Faults  `outage` is raised by every call while it is set. `lose_answers` makes t
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
@@ -82,6 +83,7 @@ class MemoryLog:
         self.postings: list[PostedLeg] = []
         self.inbox: set[InboxMessage] = set()
         self.answers: dict[tuple[UUID, Mode, str], StoredResponse] = {}
+        self.answered_at: dict[tuple[UUID, Mode, str], datetime] = {}
 
 
 class MemoryEventStore:
@@ -167,7 +169,9 @@ class MemoryEventStore:
         key = batch.idempotency
         if key is not None:
             answer = StoredResponse(key.status, key.body, key.fingerprint)
-            self.log.answers[key.merchant_id, key.mode, key.key] = answer
+            place = (key.merchant_id, key.mode, key.key)
+            self.log.answers[place] = answer
+            self.log.answered_at[place] = self._clock.now()
 
     def _insert(self, head: int, rows: Sequence[Row]) -> int:
         if not rows:

@@ -88,7 +88,9 @@ class World:
         self.merchants = Merchants(
             self.handler, self.addresses, MemoryRefundWallets(_xpub(9)), self.ids
         )
-        self.settlement = Settlement(self.handler, self.reads.watch_list, self.networks)
+        self.settlement = Settlement(
+            self.handler, self.reads.watch_list, self.networks, self.reads.progress
+        )
         self.health: tuple[HealthCheck, ...] = ()
         self.write: WriteAddress = checksum_address
         self._reports = 0

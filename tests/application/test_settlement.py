@@ -15,9 +15,10 @@ from application.chain_messages import (
     subject_of,
 )
 from application.deciders import PAYMENT, REFUND_FLOAT, TRANSFER, float_id, transfer_stream_id
-from application.ports import Stream
+from application.ports import Stream, Unavailable
 from application.settlement import Settlement
 from domain.events import JournalEntryPosted, ReorgDetected, Sighting
+from domain.matching import AddressOwner
 from domain.payment import PaymentSession
 from domain.values import derived_id
 from tests.api.world import Tenant, World
@@ -45,7 +46,10 @@ class Shop:
         self.world = World()
         self.tenant: Tenant | None = None
         self.settlement = Settlement(
-            self.world.handler, self.world.reads.watch_list, self.world.networks
+            self.world.handler,
+            self.world.reads.watch_list,
+            self.world.networks,
+            self.world.reads.progress,
         )
 
     async def open(self) -> PaymentSession:
@@ -176,6 +180,40 @@ async def test_money_for_nobody_waits_in_the_inbox_with_its_reason(shop: Shop) -
     assert found is not None
     assert (found.purpose, found.status) == ("unmatched", "confirmed")
     assert found.reason == "nobody has been given this address"
+
+
+class Lagging:
+    """A watch list that shows an address only after somebody has waited for it."""
+
+    def __init__(self, shop: Shop, *, catches_up: bool) -> None:
+        self._reads = shop.world.reads
+        self._catches_up = catches_up
+        self._caught_up = False
+
+    async def owner_of(self, network: str, address: str) -> AddressOwner | None:
+        if not self._caught_up:
+            return None
+        return await self._reads.watch_list.owner_of(network, address)
+
+    async def wait_for(self, position: int, *, timeout_seconds: float) -> bool:
+        del timeout_seconds
+        self._caught_up = self._catches_up and position > 0
+        return self._caught_up
+
+    async def position(self, projection: str) -> int:
+        return await self._reads.progress.position(projection)
+
+
+async def test_nobody_is_not_believed_of_a_watch_list_that_lags(shop: Shop) -> None:
+    session = await shop.open()
+    told = report("confirmed", 1, shop.seen(session))
+    behind = Lagging(shop, catches_up=False)
+    late = Settlement(shop.world.handler, behind, shop.world.networks, behind)
+    with pytest.raises(Unavailable):
+        await late.apply(told)
+    soon = Lagging(shop, catches_up=True)
+    assert await Settlement(shop.world.handler, soon, shop.world.networks, soon).apply(told)
+    assert (await shop.session(session.session_id)).status == "completed"
 
 
 async def test_another_token_to_a_deposit_address_is_kept_and_booked_as_suspense(

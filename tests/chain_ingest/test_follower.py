@@ -82,6 +82,17 @@ async def test_what_is_no_payment_to_us_is_not_reported() -> None:
     assert world.reports == []
 
 
+async def test_sending_nothing_to_our_address_costs_us_no_proof() -> None:
+    world = World()
+    world.pay(0)
+    world.chain.transfer(USDC, DEPOSIT, DEPOSIT, 9)
+    await world.mine_and_follow()
+    assert world.sources[0].calls["receipts_of_block"] == 0
+    world.pay(1)
+    await world.mine_and_follow()
+    assert world.sources[0].calls["receipts_of_block"] == 1
+
+
 async def test_a_token_we_refuse_is_sighted_so_that_nothing_is_lost() -> None:
     world = World()
     world.pay(7, token=BRIDGED)

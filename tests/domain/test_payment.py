@@ -12,7 +12,7 @@ from domain.errors import (
     SessionNotOpen,
     SessionUnknown,
 )
-from domain.events import PaymentCompleted, Sighting
+from domain.events import PaymentCompleted, PaymentReversed, Sighting
 from domain.money import Amount
 from tests.examples import AT, CREATED, LATER, PAYER, REFUND_ID, SEEN, sighting, usd
 from tests.given import Given, given
@@ -124,6 +124,20 @@ def test_losing_the_excess_does_not_reverse_a_payment_that_is_still_covered() ->
     assert over.when(retract(extra)).then("transfer.reversed").state.status == "completed"
 
 
+def test_losing_a_part_of_what_completed_it_gives_a_part_of_the_fee_back() -> None:
+    small, large = sighting(usd("4.00"), log_index=1), sighting(usd("11.00"), tx="22")
+    story = OPEN.when(observe(small)).then("transfer.observed")
+    story = story.when(confirm(small)).then("transfer.confirmed")
+    story = story.when(observe(large)).then("transfer.observed", "payment.covered")
+    done = story.when(confirm(large)).then("transfer.confirmed", "payment.completed")
+    assert done.state.fee == usd("0.075")
+    less = done.when(retract(small)).then("transfer.reversed", "payment.reduced")
+    assert (less.state.status, less.state.fee) == ("completed", usd("0.055"))
+    gone = less.when(retract(large)).events()[-1]
+    assert isinstance(gone, PaymentReversed)
+    assert gone.fee == usd("0.055")
+
+
 @pytest.mark.parametrize(("seconds", "late"), [(-1, False), (0, True), (1, True)])
 def test_a_transfer_mined_before_the_window_closes_is_in_time(seconds: int, late: bool) -> None:
     mined = sighting(block_time=CREATED.expires_at + timedelta(seconds=seconds))
@@ -166,6 +180,46 @@ def test_refunds_never_exceed_what_arrived() -> None:
     kept.when(other).refused(RefundExceedsReceived)
     kept.when(other.model_copy(update={"amount": usd("0")})).refused(RefundExceedsReceived)
     kept.when(other.model_copy(update={"amount": usd("6.00")})).then("payment.refund_reserved")
+
+
+def test_money_given_back_before_completion_does_not_pay_for_anything() -> None:
+    half, other_half = sighting(usd("5.00")), sighting(usd("5.00"), tx="22")
+    third = sighting(usd("5.00"), tx="33")
+    story = OPEN.when(observe(half)).then("transfer.observed")
+    story = story.when(confirm(half)).then("transfer.confirmed")
+    story = story.when(reserve(usd("5.00"))).then("payment.refund_reserved")
+    assert story.state.outstanding == usd("10.00")
+    settle = c.SettleRefund(at=LATER, refund_id=REFUND_ID, tx_hash="0x22")
+    story = story.when(settle).then("payment.refunded")
+    story = story.when(observe(other_half)).then("transfer.observed")
+    story = story.when(confirm(other_half)).then("transfer.confirmed")
+    assert (story.state.status, story.state.exceptions[0]) == ("pending", "underpaid")
+    assert story.state.outstanding == usd("5.00")
+    story = story.when(observe(third)).then("transfer.observed", "payment.covered")
+    done = story.when(confirm(third)).then("transfer.confirmed", "payment.completed")
+    assert done.state.fee == usd("0.05")
+
+
+def test_a_refund_that_is_released_may_complete_the_payment() -> None:
+    half, other_half = sighting(usd("5.00")), sighting(usd("5.00"), tx="22")
+    story = OPEN.when(observe(half)).then("transfer.observed")
+    story = story.when(confirm(half)).then("transfer.confirmed")
+    story = story.when(reserve(usd("5.00"))).then("payment.refund_reserved")
+    story = story.when(observe(other_half)).then("transfer.observed")
+    story = story.when(confirm(other_half)).then("transfer.confirmed")
+    release = c.ReleaseRefund(at=LATER, refund_id=REFUND_ID, reason="frozen")
+    done = story.when(release).then(
+        "payment.refund_released", "payment.covered", "payment.completed"
+    )
+    assert done.state.status == "completed"
+
+
+def test_a_refund_after_completion_leaves_a_payment_that_comes_back_complete() -> None:
+    kept = paid().when(reserve(usd("4.00"))).then("payment.refund_reserved")
+    lost = kept.when(retract()).then("transfer.reversed", "payment.reversed")
+    again = sighting(number=140, branch="b")
+    back = lost.when(observe(again)).then("transfer.observed", "payment.covered")
+    back.when(confirm(again)).then("transfer.confirmed", "payment.completed")
 
 
 def test_an_unconfirmed_transfer_cannot_be_refunded() -> None:

@@ -121,12 +121,27 @@ async def test_one_folder_serves_one_gateway_and_two_folders_two(server_folder: 
         await first.start()
         await other.start()
         assert not set(first.endpoints) & set(other.endpoints)
+        refused = Embedded(server_folder / "a", postgres=False, chain=chain)
         with pytest.raises(EmbeddedError, match=rf"in use by another.*{os.getpid()}"):
-            await Embedded(server_folder / "a", postgres=False, chain=chain).start()
+            await refused.start()
+        await refused.stop()
         assert await rpc(first.anvil, "eth_blockNumber") == "0x0"
     finally:
         await first.stop()
         await other.stop()
+
+
+async def test_a_refused_second_gateway_leaves_the_first_ones_database_alone(
+    servers: Embedded,
+) -> None:
+    await servers.start()
+    pid = servers.postgres.pid
+    second = Embedded(servers.folder)
+    with pytest.raises(EmbeddedError, match="in use by another"):
+        await second.start()
+    await second.stop()
+    assert await query(servers.postgres.url, "SELECT 1") == 1
+    assert servers.postgres.pid == pid
 
 
 async def test_ctrl_c_in_the_terminal_does_not_reach_the_servers(servers: Embedded) -> None:

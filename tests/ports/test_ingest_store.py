@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
+from adapters.chain_heads import PostgresChainHeads
 from adapters.ingest_store import (
     REPUBLISH_SECONDS_MAX,
-    PostgresChainHeads,
     PostgresIngestStore,
     PostgresParkedMessages,
 )

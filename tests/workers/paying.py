@@ -245,6 +245,37 @@ class World:
         await self.handler.execute(CONTEXT, work)
         return session_id
 
+    async def pay_again(self, session_id: UUID) -> None:
+        """PAID_UNITS once more, in a transfer of its own."""
+        sighting = self._sighting(next(_numbers))
+
+        async def work(unit: UnitOfWork) -> None:
+            observe = c.ObserveTransfer(at=unit.now, sighting=sighting)
+            await unit.decide(PAYMENT, session_id, observe)
+            confirm = c.ConfirmTransfer(
+                at=unit.now,
+                transfer_id=sighting.transfer_id,
+                block_hash=sighting.block_hash,
+                confirmations=BLOCKS,
+                policy_version=1,
+            )
+            await unit.decide(PAYMENT, session_id, confirm)
+
+        await self.handler.execute(CONTEXT, work)
+
+    async def reverse_a_transfer(self, session_id: UUID) -> None:
+        """A reorg deeper than the policy takes the first confirmed transfer away."""
+        transfers_ = (await self.session(session_id)).transfers.values()
+        gone = next(transfer for transfer in transfers_ if transfer.status == "confirmed")
+
+        async def work(unit: UnitOfWork) -> None:
+            command = c.RetractTransfer(
+                at=unit.now, transfer_id=gone.transfer_id, block_hash=gone.block_hash
+            )
+            await unit.decide(PAYMENT, session_id, command)
+
+        await self.handler.execute(CONTEXT, work)
+
     def _sighting(self, number: int) -> Sighting:
         tx_hash = f"0x{number:064x}"
         return Sighting(

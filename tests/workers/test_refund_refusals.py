@@ -78,6 +78,52 @@ class TestRefusals:
         (paid,) = await world.finish(again.refund_id)
         assert (paid.status, paid.nonce) == ("completed", 1)
 
+    async def test_a_refund_is_not_paid_once_its_payment_was_reversed(self, world: World) -> None:
+        asked = await world.request(UNITS)
+        await world.reverse_a_transfer(asked.session_id)
+        await world.finish(asked.refund_id)
+        refund = await world.refund(asked.refund_id)
+        assert (refund.status, refund.failure) == ("failed", "the payment was reversed")
+        session = await world.session(asked.session_id)
+        assert session.refunds[asked.refund_id].status == "released"
+        held = await world.float_()
+        assert (held.available_units, held.reserved) == (FLOAT_UNITS, {})
+        assert await world.paid_to(asked.destination) == []
+        await world.books_agree()
+
+    async def test_reversed_while_it_waits_for_gas_a_refund_fails(self, world: World) -> None:
+        asked = await world.request(UNITS)
+        await world.chain.rpc("anvil_setBalance", world.wallet, "0x0")
+        sender, signer = world.workers()
+        await world.round(sender, signer)
+        assert (await world.refund(asked.refund_id)).status == "requested"
+        await world.reverse_a_transfer(asked.session_id)
+        await world.round(sender, signer)
+        assert (await world.refund(asked.refund_id)).failure == "the payment was reversed"
+
+    async def test_what_the_payment_still_covers_after_a_reversal_is_refunded(
+        self, world: World
+    ) -> None:
+        session_id = await world.paid_session()
+        await world.pay_again(session_id)
+        (earlier,) = await world.finish((await world.request(UNITS, None, session_id)).refund_id)
+        covered = await world.request(PAID_UNITS - UNITS, None, session_id)
+        await world.reverse_a_transfer(session_id)
+        (paid,) = await world.finish(covered.refund_id)
+        assert [earlier.status, paid.status] == ["completed", "completed"]
+
+    async def test_what_was_refunded_before_the_reversal_counts_against_what_is_left(
+        self, world: World
+    ) -> None:
+        session_id = await world.paid_session()
+        await world.pay_again(session_id)
+        await world.finish((await world.request(UNITS, None, session_id)).refund_id)
+        too_much = await world.request(PAID_UNITS - UNITS + 1, None, session_id)
+        await world.reverse_a_transfer(session_id)
+        (refused,) = await world.finish(too_much.refund_id)
+        assert (refused.status, refused.failure) == ("failed", "the payment was reversed")
+        assert await world.paid_to(too_much.destination) == []
+
     async def test_over_a_cap_of_the_signer_it_fails(self, world: World) -> None:
         world.caps = Caps(UNITS - 1, 10**12, 10**12)
         asked = await world.request(UNITS)

@@ -69,7 +69,8 @@ CREATE TABLE es.inbox (
     at         timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (source, message_id)
 );
-COMMENT ON TABLE es.inbox IS 'Messages whose effect is in the log; position 0: no event came of it.';
+COMMENT ON TABLE es.inbox IS
+    'Messages whose effect is in the log, kept for ever; position 0: no event came of it.';
 GRANT SELECT, INSERT ON es.inbox TO gw_app;
 GRANT SELECT ON es.inbox TO gw_readonly;
 

@@ -129,3 +129,17 @@ async def test_only_open_sessions_whose_window_has_closed_are_due_to_expire(
     now = AT + timedelta(minutes=2)
     assert [each.int for each in await reads.sessions.due_to_expire(now, 10)] == [2, 1]
     assert [each.int for each in await reads.sessions.due_to_expire(now, 1)] == [2]
+
+
+async def test_what_is_due_on_one_network_is_not_crowded_out_by_another(reads: Given) -> None:
+    for number, network in ((1, "other"), (2, "local"), (3, "other")):
+        await reads.append(session_stream(number), created(number, network=network))
+    now = AT + timedelta(hours=1)
+
+    async def due(network: str) -> list[int]:
+        found = await reads.sessions.due_to_expire(now, 1, network=network)
+        return [each.int for each in found]
+
+    assert await due("local") == [2]
+    assert await due("other") == [1]
+    assert await due("real") == []
