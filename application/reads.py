@@ -109,6 +109,10 @@ class RefundReads(Protocol):
         """Refunds neither completed nor failed, oldest first."""
         ...
 
+    async def completed_since(self, moment: datetime, limit: int) -> Sequence[RefundRow]:
+        """Refunds that completed at this moment or later, the latest first."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class AttemptRow:

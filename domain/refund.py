@@ -31,6 +31,7 @@ class Refund(Value):
     tx_hash: str | None = None
     nonce: int | None = None
     failure: str | None = None
+    completed_at: Moment | None = None
 
     @property
     def open(self) -> bool:
@@ -82,7 +83,13 @@ def evolve(refund: Refund | None, event: e.Event) -> Refund:
         case e.RefundBroadcast():
             return refund.model_copy(update={"status": "broadcast", "tx_hash": event.tx_hash})
         case e.RefundCompleted():
-            return refund.model_copy(update={"status": "completed", "tx_hash": event.tx_hash})
+            return refund.model_copy(
+                update={
+                    "status": "completed",
+                    "tx_hash": event.tx_hash,
+                    "completed_at": event.at,
+                }
+            )
         case e.RefundFailed():
             return refund.model_copy(update={"status": "failed", "failure": event.reason})
         case _:

@@ -1,9 +1,10 @@
-"""Refunds by id, as pages, and those still to be finished.
+"""Refunds by id, as pages, those still to be finished and those finished lately.
 
 Errors  CursorMalformed; ports.StoreUnavailable.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 from application.cursors import place_of
@@ -54,6 +55,15 @@ class RefundReads:
                 (limit,),
             )
             return [row[0] for row in await cursor.fetchall()]
+
+    async def completed_since(self, moment: datetime, limit: int) -> Sequence[RefundRow]:
+        async with self._connections.connection() as connection:
+            cursor = await connection.execute(
+                f"{_SELECT} WHERE completed_at >= %s "
+                "ORDER BY completed_at DESC, position DESC LIMIT %s",
+                (moment, limit),
+            )
+            return [_refund_row(row)[0] for row in await cursor.fetchall()]
 
 
 def _refund_row(row: Row) -> tuple[RefundRow, tuple[int, ...]]:

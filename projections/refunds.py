@@ -18,11 +18,14 @@ REFUNDS = state_table(
         ("mode", "text"),
         ("status", "text"),
         ("created_at", "timestamptz"),
+        ("completed_at", "timestamptz"),
     ),
+    nullable=("completed_at",),
     indexes=(
         "(merchant_id, mode, position DESC)",
         "(session_id, position DESC)",
         "(position) WHERE status NOT IN ('completed', 'failed')",
+        "(completed_at DESC, position DESC) WHERE completed_at IS NOT NULL",
     ),
 )
 
@@ -40,4 +43,11 @@ class Refunds(StreamProjection[Refund]):
         return refund.evolve(state, recorded.event)
 
     def columns(self, state: Refund) -> Row:
-        return (state.session_id, state.merchant_id, state.mode, state.status, state.created_at)
+        return (
+            state.session_id,
+            state.merchant_id,
+            state.mode,
+            state.status,
+            state.created_at,
+            state.completed_at,
+        )

@@ -11,6 +11,8 @@ Shapes  Each round looks at the refunds that are not finished and takes each one
           signed     record it, broadcast, record that; then follow the receipt of our own hash
         Only a refusal, or a receipt at policy depth that moved nothing, releases money: both
         are final, so money that was released is never paid as well.
+        A refund that completed is left to workers/refund_watch.py, which runs beside this: no
+        fact and no journal entry says that a reorg took its transaction, only the log.
 Window  a payment may be reversed after its refund is reserved and before it is signed. Such a
         refund is paid: the signer reads no session, and a row that is reserved can no longer be
         declined here, because the signer may have approved it already.
@@ -36,6 +38,7 @@ from domain.payment import PaymentSession
 from domain.refund import Refund
 from workers.pacing import Outages, pause
 from workers.refund_facts import RefundFacts, judge
+from workers.refund_watch import RefundWatch, send_again
 
 log = structlog.get_logger(__name__)
 
@@ -68,12 +71,16 @@ class RefundSender:
         self._networks = networks
         self._clock = clock
         self._facts = RefundFacts(handler, networks)
+        self._watch = RefundWatch(refunds, outgoing, chains, networks, clock)
         self._outages = Outages("refund_sender")
         self._next_look: dict[UUID, datetime] = {}
         self._sent_at: dict[UUID, datetime] = {}
         self._said: dict[UUID, str] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
+        await asyncio.gather(self._pay_all(stop), self._watch.run(stop))
+
+    async def _pay_all(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             try:
                 await self.look()
@@ -211,20 +218,12 @@ class RefundSender:
         return POLL_SECONDS
 
     async def _send_again(self, refund: Refund, row: Outgoing, chain: ChainClient) -> None:
-        """Offer the same bytes again, and first what must be mined before them."""
         now = self._clock.now()
         sent_at = self._sent_at.get(refund.refund_id)
         if sent_at is not None and now - sent_at < timedelta(seconds=RESEND_SECONDS):
             return
-        assert row.nonce is not None
-        assert row.raw is not None
-        used = await chain.transaction_count(row.wallet)
-        if used > row.nonce:
-            # Either the node's answers are of different ages, or somebody else has the key.
+        if await send_again(row, chain, self._outgoing):
             self._say(refund.refund_id, "refund_nonce_used_elsewhere", wallet=row.wallet)
-        for raw in await self._outgoing.signed_before(row, used):
-            await chain.broadcast(raw)
-        await chain.broadcast(row.raw)
         self._sent_at[refund.refund_id] = now
 
     # ------------------------------------------------------------ bookkeeping

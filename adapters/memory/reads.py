@@ -240,6 +240,16 @@ class MemoryRefundReads:
         rows = (await self._follower.models()).refunds.values()
         return [row.refund.refund_id for row in rows if row.refund.open][:limit]
 
+    async def completed_since(self, moment: datetime, limit: int) -> Sequence[RefundRow]:
+        models = await self._follower.models()
+        ended = [
+            (row.refund.completed_at, models.created[row.refund.refund_id], row)
+            for row in models.refunds.values()
+            if row.refund.completed_at is not None and row.refund.completed_at >= moment
+        ]
+        ended.sort(key=lambda each: each[:2], reverse=True)
+        return [row for *_, row in ended[:limit]]
+
 
 class MemoryDeliveryReads:
     def __init__(self, follower: _Follower) -> None:

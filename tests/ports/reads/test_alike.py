@@ -15,6 +15,7 @@ from application.reads import (
 )
 from projections.schema import ensure_schemas
 from tests.conftest import Migrated
+from tests.examples import AT
 from tests.ports.reads.conftest import (
     Given,
     postgres_reads,
@@ -44,6 +45,9 @@ async def test_twin_and_projections_answer_alike_after_the_same_history(
         assert one_sum == other_sum
         one_open, other_open = [await each.refunds.unfinished(1000) for each in both]
         assert one_open == other_open
+        one_done, other_done = [await each.refunds.completed_since(AT, 1000) for each in both]
+        assert one_done == other_done
+        assert one_done
 
 
 async def _all_pages(reads: Given, merchant_id: UUID) -> list[Any]:

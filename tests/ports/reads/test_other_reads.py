@@ -1,5 +1,6 @@
 """Refunds, deliveries, keys, addresses, books and progress."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from application.reads import (
 )
 from domain import events as e
 from tests.examples import (
+    AT,
     CREATED,
     DELIVERY_ID,
     DEPOSIT,
@@ -52,6 +54,37 @@ async def test_unfinished_refunds_come_oldest_first(reads: Given) -> None:
     rest = await reads.refunds.page(MERCHANT_ID, "test", limit=2, cursor=pages.next_cursor)
     assert [row.refund.refund_id.int for row in rest.items] == [3]
     assert rest.next_cursor is None
+
+
+async def test_completed_refunds_are_found_by_when_they_completed_latest_first(
+    reads: Given,
+) -> None:
+    minutes = {1: 5, 2: 0, 3: 9, 4: 5}  # refund: completed how long after AT
+    for number, later in minutes.items():
+        requested = example(e.RefundRequested).model_copy(update={"refund_id": UUID(int=number)})
+        completed = example(e.RefundCompleted).model_copy(
+            update={"at": AT + timedelta(minutes=later)}
+        )
+        signed, sent = example(e.RefundSigned), example(e.RefundBroadcast)
+        stream = Stream("refund", UUID(int=number))
+        await reads.append(stream, requested, signed, sent, completed)
+    requested = example(e.RefundRequested).model_copy(update={"refund_id": UUID(int=5)})
+    await reads.append(Stream("refund", UUID(int=5)), requested, example(e.RefundFailed))
+    requested = example(e.RefundRequested).model_copy(update={"refund_id": UUID(int=6)})
+    await reads.append(Stream("refund", UUID(int=6)), requested)
+
+    async def found(later: int, limit: int = 10) -> list[int]:
+        rows = await reads.refunds.completed_since(AT + timedelta(minutes=later), limit)
+        for row in rows:
+            assert row == await reads.refunds.find(row.refund.refund_id)
+            assert row.refund.status == "completed"
+        return [row.refund.refund_id.int for row in rows]
+
+    assert await found(0) == [3, 4, 1, 2]
+    assert await found(5) == [3, 4, 1]  # the moment itself belongs to it
+    assert await found(6) == [3]
+    assert await found(10) == []
+    assert await found(0, 2) == [3, 4]
 
 
 # ---------------------------------------------------------------- deliveries
