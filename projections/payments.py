@@ -68,6 +68,7 @@ class Payments(StreamProjection[PaymentSession]):
             e.TransferConfirmed,
             e.PaymentCompleted,
             e.TransferReversed,
+            e.PaymentReduced,
             e.PaymentReversed,
             e.PaymentRefundReserved,
             e.PaymentRefundReleased,
