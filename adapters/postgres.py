@@ -33,6 +33,7 @@ POOL_WAIT_SECONDS = 2.0
 # it finds a returned server at once instead of after a back-off that has grown to minutes.
 RECONNECT_SECONDS = 1.0
 UNACKNOWLEDGED_TIMEOUT_MS = 5_000
+LAST_WORDS_MAX = 4
 POOL_SIZE_MIN = 1
 POOL_SIZE_MAX = 10
 
@@ -70,18 +71,25 @@ def session_conninfo(dsn: str, name: str) -> str:
 
 
 def is_stale(connection: psycopg.AsyncConnection) -> bool:
-    """Whether the server has hung up on an idle connection; looks at the socket, sends nothing."""
+    """Whether the server has hung up on an idle connection; looks at the socket, sends nothing.
+
+    A server that ends says a last word before it closes: one read finds only the word, the next
+    one the end, so what was said is not enough to call the connection alive.
+    """
     if connection.closed:
         return True
     waiting = select.poll()
     waiting.register(connection.fileno(), select.POLLIN)
-    if not waiting.poll(0):
-        return False
-    try:
-        connection.pgconn.consume_input()
-    except psycopg.OperationalError:
-        return True
-    return connection.pgconn.status != pq.ConnStatus.OK
+    for _ in range(LAST_WORDS_MAX):
+        if not waiting.poll(0):
+            return False
+        try:
+            connection.pgconn.consume_input()
+        except psycopg.OperationalError:
+            return True
+        if connection.pgconn.status != pq.ConnStatus.OK:
+            return True
+    return True
 
 
 def reason_of(error: Exception) -> str:
