@@ -42,11 +42,14 @@ def main() -> None:
 
 
 def _expected() -> tuple[type[Exception], ...]:
+    import psycopg
+
     from application.ports import Unavailable
     from domain.errors import Refusal
     from gateway.failures import GatewayError
+    from projections.schema import SchemaChanged
 
-    return (GatewayError, Refusal, Unavailable)
+    return (GatewayError, Refusal, Unavailable, SchemaChanged, psycopg.OperationalError)
 
 
 # ---------------------------------------------------------------- for people

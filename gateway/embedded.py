@@ -54,7 +54,12 @@ class Embedded:
         durable: bool = True,
     ) -> None:
         self.folder = folder.absolute()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EmbeddedError(
+                f"{self.folder} cannot be a folder for data ({error.strerror}): name another one"
+            ) from error
         self._lock: int | None = None
         ports = _remembered_ports(self.folder)
         password = _password(self.folder)

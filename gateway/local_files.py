@@ -32,7 +32,7 @@ def write_merchant(folder: Path, merchant: Mapping[str, str]) -> None:
 def _read(path: Path) -> dict[str, str]:
     try:
         found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
     return found
 
