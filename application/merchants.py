@@ -45,11 +45,15 @@ class Merchants:
         await self._handler.execute(_context(merchant_id, mode, actor), work)
         return merchant_id
 
+    def first_address(self, extended_public_key: str) -> str:
+        """To compare with a wallet. Raises ExtendedKeyMalformed before anything is done."""
+        return self._addresses.check(extended_public_key)
+
     async def configure_wallet(
         self, merchant_id: UUID, mode: Mode, extended_public_key: str, *, actor: str
     ) -> str:
         """Where customers pay to from now on; gives the first address, to compare with a wallet."""
-        first_address = self._addresses.check(extended_public_key)
+        first_address = self.first_address(extended_public_key)
 
         async def work(unit: UnitOfWork) -> None:
             command = c.ConfigureWallet(

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from adapters import keystore
 from adapters import migrate as migrations
+from adapters.addresses import checksum_address
 from application.deciders import (
     DELIVERY,
     MERCHANT,
@@ -80,8 +81,9 @@ async def register_merchant(settings: Settings, name: str, xpub: str, *, live: b
     mode: Mode = "live" if live else "test"
     async with bootstrap.core(settings, "register") as core:
         merchants = bootstrap.merchants(core)
+        first = merchants.first_address(xpub)
         merchant_id = await merchants.register(name, mode, actor=ACTOR)
-        first = await merchants.configure_wallet(merchant_id, mode, xpub, actor=ACTOR)
+        await merchants.configure_wallet(merchant_id, mode, xpub, actor=ACTOR)
         key = await merchants.create_api_key(merchant_id, mode, SCOPES, "first", actor=ACTOR)
         merchant = await merchants.find(merchant_id)
         assert merchant is not None
@@ -89,8 +91,10 @@ async def register_merchant(settings: Settings, name: str, xpub: str, *, live: b
     table = Table.grid(padding=(0, 2))
     table.add_row("merchant", merchant_id.hex)
     table.add_row("API key", f"[bold]{key}[/] (shown this once)")
-    table.add_row("first deposit address", f"{first} (compare it with your wallet's)")
-    table.add_row("refund wallet", f"{wallet} (top it up to be able to refund)")
+    table.add_row(
+        "first deposit address", f"{checksum_address(first)} (compare it with your wallet's)"
+    )
+    table.add_row("refund wallet", f"{checksum_address(wallet)} (top it up to be able to refund)")
     Console().print(table)
 
 

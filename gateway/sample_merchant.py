@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bip32 import BIP32  # type: ignore[import-untyped]  # ships no types
 
+from adapters.addresses import checksum_address
 from gateway import bootstrap
 from gateway.bootstrap import Core
 from gateway.embedded_anvil import MNEMONIC
@@ -56,7 +57,7 @@ async def ensure(core: Core, folder: Path) -> SampleMerchant:
         merchant_id=merchant_id.hex,
         api_key=key,
         refund_wallet=merchant.refund_wallets["test"].address,
-        first_address=first,
+        first_address=checksum_address(first),
     )
     write_merchant(folder, vars(made))
     return made
