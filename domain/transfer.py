@@ -53,8 +53,11 @@ def _observed(
 def _lost(
     command: c.ReportObserved | c.ReportConfirmed | c.ReportRetracted, transfer: OnchainTransfer
 ) -> tuple[e.Event, ...]:
-    """Confirmed elsewhere before: the report of its loss was overtaken, so it is recorded here."""
-    if transfer.status != "confirmed" or transfer.sighting.same_place(command.sighting):
+    """Confirmed, and now only seen: the report of its loss was overtaken, so it is recorded here.
+
+    Also in the same block, which can leave the chain and come back.
+    """
+    if transfer.status != "confirmed":
         return ()
     return (
         e.OnchainTransferReversed(
@@ -97,7 +100,7 @@ def _confirmed(
     sighting = command.sighting
     seen_there = (
         transfer is not None
-        and transfer.status in {"observed", "confirmed"}
+        and transfer.status == "observed"
         and transfer.sighting.same_place(sighting)
     )
     before = () if seen_there else _observed(command, transfer)

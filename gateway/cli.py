@@ -29,7 +29,7 @@ app = typer.Typer(
 Folder = Annotated[Path, typer.Option(help="where the local gateway keeps its data")]
 Json = Annotated[bool, typer.Option("--json", help="for machines")]
 VAR = Path("var")
-BOOKS = ("database_url", "nats_url")
+BOOKS = ("database_url", "nats_url", "networks")
 
 
 def main() -> None:

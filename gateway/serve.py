@@ -18,7 +18,7 @@ from gateway.settings import Settings
 if TYPE_CHECKING:
     import uvicorn
 
-_DATABASE_AND_BUS = ("database_url", "nats_url")
+_DATABASE_AND_BUS = ("database_url", "nats_url", "networks")
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "api": (*_DATABASE_AND_BUS, "master_key"),
     "ingest": (*_DATABASE_AND_BUS, "rpc_urls"),
@@ -26,7 +26,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "project": _DATABASE_AND_BUS,
     "deliver": (*_DATABASE_AND_BUS, "master_key"),
     "work": (*_DATABASE_AND_BUS, "rpc_urls"),
-    "sign": ("database_url_signer", "keystore_path", "keystore_passphrase"),
+    "sign": ("database_url_signer", "keystore_path", "keystore_passphrase", "networks"),
 }
 DRAIN_SECONDS_MAX = 20
 CONNECTIONS_MAX = 2_000

@@ -146,7 +146,8 @@ class Settings(BaseModel):
                 raise ValueError(f"{setting.upper()}: {unknown[0]!r} is none of {choice}")
         for name, urls in self.rpc_urls.items():
             _check_providers(f"RPC_URLS_{name.upper()}", urls)
-        self.book()
+        if self.local_tokens:
+            self._local()
         return self
 
     def master_key_bytes(self) -> bytes:
@@ -194,15 +195,18 @@ VARIABLES = tuple(
 def load(environment: Mapping[str, str] | None = None, *, needs: Sequence[str] = ()) -> Settings:
     """The settings of a process. Raises SettingsError with every variable that is wrong.
 
-    `needs` names the settings it cannot do without; "rpc_urls" means one list a network.
+    `needs` names the settings it cannot do without; "rpc_urls" means one list a network, and
+    "networks" that each of them is described.
     """
     fields = _fields(dict(os.environ if environment is None else environment))
-    missing = [_missing(name) for name in needs if name != "rpc_urls" and name not in fields]
+    missing = [_missing(name) for name in needs if name not in {*_WHOLE, *fields}]
     try:
         settings = Settings.model_validate(fields)
     except ValidationError as error:
         lines = [*missing, *(_explained(problem) for problem in error.errors())]
         raise SettingsError(_ATTENTION + "\n".join(lines)) from None
+    if "networks" in needs and "local" in settings.networks and not settings.local_tokens:
+        missing.append(_missing("local_tokens"))
     if "rpc_urls" in needs:
         without = [name for name in settings.networks if name not in settings.rpc_urls]
         missing += [
@@ -213,6 +217,7 @@ def load(environment: Mapping[str, str] | None = None, *, needs: Sequence[str] =
     return settings
 
 
+_WHOLE = ("networks", "rpc_urls")  # have defaults, or come in several variables
 _ATTENTION = "these settings need your attention:\n"
 
 

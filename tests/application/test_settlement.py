@@ -228,6 +228,28 @@ async def test_another_token_to_a_deposit_address_is_kept_and_booked_as_suspense
     assert (await shop.balances())["suspense"] == -10_000_000
 
 
+@pytest.mark.parametrize(
+    ("story", "booked"),
+    [
+        (("confirmed 1", "observed 5", "confirmed 6", "retracted 2"), 10_000_000),
+        (("confirmed 1", "confirmed 4"), 10_000_000),
+        (("confirmed 1", "observed 3", "retracted 5"), 0),
+        (("confirmed 4", "confirmed 1", "retracted 3"), 10_000_000),
+    ],
+)
+async def test_a_block_that_leaves_and_comes_back_is_booked_once(
+    shop: Shop, story: tuple[str, ...], booked: int
+) -> None:
+    session = await shop.open()
+    asset = "eip155:31337/erc20:0x" + "ab" * 20
+    wrong = shop.seen(session).model_copy(update={"amount": usd("10.00", asset)})
+    for line in story:
+        kind, _, number = line.partition(" ")
+        await shop.settlement.apply(report(kind, int(number), wrong))
+    books = await shop.balances()
+    assert (books["customer_receipts"], books["suspense"]) == (booked, -booked)
+
+
 async def test_a_top_up_counts_when_it_is_safe_and_is_taken_back_by_a_reorg(shop: Shop) -> None:
     tenant = await shop.world.tenant("Shop", 1)
     merchant = await shop.world.merchants.find(tenant.merchant_id)

@@ -17,7 +17,7 @@ GOOD = {
     "LOCAL_TOKENS": "USDC=0x5FbDB2315678afecb367f032d93F642f64180aa3",
     "CONFIRMATIONS_LOCAL": "5",
 }
-NEEDS = ("database_url", "nats_url", "master_key", "rpc_urls")
+NEEDS = ("database_url", "nats_url", "master_key", "rpc_urls", "networks")
 
 
 def test_an_environment_becomes_one_frozen_model() -> None:
@@ -50,7 +50,7 @@ def test_an_environment_becomes_one_frozen_model() -> None:
         ),
         ("RPC_URLS_LOCAL", "http://a,http://b,http://c,http://d", "RPC_URLS_LOCAL: give one to 3"),
         ("LOCAL_TOKENS", "USDC", "LOCAL_TOKENS: 'USDC' is not SYMBOL=0xADDRESS"),
-        ("LOCAL_TOKENS", "", "LOCAL_TOKENS: name at least one token"),
+        ("LOCAL_TOKENS", "", "LOCAL_TOKENS: is not set"),
         ("API_PORT", "70000", "API_PORT: "),
         ("CONFIRMATIONS_LOCAL", "many", "CONFIRMATIONS_LOCAL: "),
         ("CONFIRMATIONS_LOCAL", "0", "CONFIRMATIONS_LOCAL: "),
@@ -111,3 +111,8 @@ def test_the_signer_gets_its_own_secrets_and_no_others() -> None:
         load(others, needs=serve.NEEDS[name])
         assert not {"KEYSTORE_PASSPHRASE", "DATABASE_URL_SIGNER"} & set(others)
         assert ("MASTER_KEY" in others) is (name in {"api", "deliver"})
+
+
+def test_migrations_and_keystore_need_no_network() -> None:
+    settings = load({"DATABASE_URL_OWNER": "postgresql://o@db/x"}, needs=("database_url_owner",))
+    assert settings.secret("database_url_owner") == "postgresql://o@db/x"
