@@ -2,12 +2,16 @@
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import structlog
 
 from application.ports import Clock, Unavailable
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 
 async def pause(clock: Clock, seconds: float, stop: asyncio.Event) -> None:
@@ -20,6 +24,14 @@ async def pause(clock: Clock, seconds: float, stop: asyncio.Event) -> None:
             wait.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await wait
+
+
+async def in_rounds(
+    those: Sequence[T], at_once: int, work: Callable[[T], Awaitable[None]]
+) -> None:
+    """Work on each, at most `at_once` at a time, a round after the other."""
+    for first in range(0, len(those), at_once):
+        await asyncio.gather(*(work(one) for one in those[first : first + at_once]))
 
 
 class Outages:

@@ -36,7 +36,7 @@ from application.reads import RefundReads
 from domain.networks import NetworkBook
 from domain.payment import PaymentSession
 from domain.refund import Refund
-from workers.pacing import Outages, pause
+from workers.pacing import Outages, in_rounds, pause
 from workers.refund_facts import RefundFacts, judge
 from workers.refund_watch import RefundWatch, send_again
 
@@ -95,9 +95,7 @@ class RefundSender:
         now = self._clock.now()
         due = [one for one in unfinished if self._next_look.get(one, now) <= now]
         down: set[str] = set()
-        for first in range(0, len(due), AT_ONCE_MAX):
-            together = due[first : first + AT_ONCE_MAX]
-            await asyncio.gather(*(self._guarded(one, down) for one in together))
+        await in_rounds(due, AT_ONCE_MAX, lambda one: self._guarded(one, down))
         if "" not in down:
             self._outages.back()
 

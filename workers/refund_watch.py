@@ -32,7 +32,7 @@ from application.ports import Clock, Unavailable
 from application.reads import RefundReads
 from domain.networks import NetworkBook
 from domain.refund import Refund
-from workers.pacing import Outages, pause
+from workers.pacing import Outages, in_rounds, pause
 from workers.refund_facts import judge
 
 log = structlog.get_logger(__name__)
@@ -83,9 +83,7 @@ class RefundWatch:
             watched.setdefault(row.refund.refund_id, row.refund)
         refunds = list(watched.values())[:WATCHED_MAX]
         down: set[str] = set()
-        for first in range(0, len(refunds), AT_ONCE_MAX):
-            together = refunds[first : first + AT_ONCE_MAX]
-            await asyncio.gather(*(self._guarded(one, down) for one in together))
+        await in_rounds(refunds, AT_ONCE_MAX, lambda one: self._guarded(one, down))
         if "" not in down:
             self._outages.back()
 
