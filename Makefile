@@ -3,13 +3,14 @@
 # Stamp files remember what is done, so a second run costs nothing.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check bench lock clean
+.PHONY: help setup demo up test check simulate mutants bench lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?=
 PYTHON_MIN := 3, 11
 NODE_MIN := 20
 BIN := .venv/bin
+HISTORIES ?= 20000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # Runs a noisy command; its output is shown only if it fails.
@@ -34,6 +35,12 @@ check: setup ## Lint, format, types, import contracts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+simulate: setup ## Simulated histories with every fault, 20,000 of them; HISTORIES=500 for fewer
+	@$(BIN)/gateway simulate --histories $(HISTORIES) $(ARGS)
+
+mutants: setup ## Plant each defect of tests/simulation/mutants; the simulator must catch it
+	@$(BIN)/python -m tests.simulation.mutating $(ARGS)
 
 bench: setup ## Run every benchmark, each beside its baseline
 	@for file in bench/[a-z]*.py; do \

@@ -40,12 +40,15 @@ CROSS JOIN LATERAL (SELECT * FROM ledger.accounts x
 
 # Two parameters instead of eleven arrays, and both are made before the lock is held. The state
 # travels beside the JSON: its bytes are what is hashed, so nothing may take them apart.
+# recorded_at never goes back, even if the server's clock does: months of the books end by it.
 INSERT_EVENTS = """
 INSERT INTO es.events (position, stream_type, stream_id, version, topic, schema_version, event_id,
-                       merchant_id, mode, occurred_at, state, meta)
+                       merchant_id, mode, occurred_at, recorded_at, state, meta)
 SELECT %b::bigint + r.n, r.stream_type, r.stream_id, r.version, r.topic, r.schema_version,
-       r.event_id, r.merchant_id, r.mode, r.occurred_at, r.state, r.meta
-FROM ROWS FROM (
+       r.event_id, r.merchant_id, r.mode, r.occurred_at,
+       greatest(clock.now, (SELECT recorded_at FROM es.events ORDER BY position DESC LIMIT 1)),
+       r.state, r.meta
+FROM (SELECT clock_timestamp() AS now OFFSET 0) AS clock, ROWS FROM (
     json_to_recordset(%s::text::json) AS (
         stream_type text, stream_id uuid, version bigint, topic text, schema_version int,
         event_id uuid, merchant_id uuid, mode text, occurred_at timestamptz, meta jsonb),

@@ -22,12 +22,13 @@ from adapters.evm_decoding import (
     decode_log,
     decode_outside_receipt,
     decode_receipt,
+    hex_of,
     quantity,
 )
 from application.chain_source import Header, LogEntry, RangeRefused, Tag, TxReceipt
 from application.outside import Receipt
 from application.ports import Unavailable
-from domain.networks import Network
+from domain.networks import Finality, Network
 
 T = TypeVar("T")
 TIMEOUT_SECONDS = 2.0
@@ -46,6 +47,7 @@ _JSON = {"Content-Type": "application/json"}
 _SUGGESTED = re.compile(r"\[\s*(0x[0-9a-fA-F]{1,16})\s*,\s*(0x[0-9a-fA-F]{1,16})\s*\]")
 # What nodes say when the contract itself refused. Anything else is the node's own trouble.
 _REVERTED = re.compile(r"revert|vm execution error|invalid opcode|out of gas", re.IGNORECASE)
+_NO_BLOCK = re.compile(r"(block|header) not found|unknown block", re.IGNORECASE)
 _TOO_MUCH = re.compile(
     r"block range|query returned more than|limited to|too many|too large|exceed|response size",
     re.IGNORECASE,
@@ -145,6 +147,20 @@ class EvmClient:
 
     async def head_number(self) -> int:
         return quantity(await self.call("eth_blockNumber"))
+
+    async def block_hash(self, number: int) -> str | None:
+        block = await self.call("eth_getBlockByNumber", hex(number), False)
+        return None if block is None else self._decoded(lambda: hex_of(block["hash"], 32))
+
+    async def tagged_number(self, tag: Finality) -> int | None:
+        try:
+            block = await self.call("eth_getBlockByNumber", tag, False)
+        except RpcRefused as refused:
+            # Before the first such block some nodes say so with an error, not with null.
+            if _NO_BLOCK.search(refused.message):
+                return None
+            raise
+        return None if block is None else self._decoded(lambda: quantity(block["number"]))
 
     async def receipt(self, tx_hash: str) -> Receipt | None:
         answer = await self.call("eth_getTransactionReceipt", tx_hash)

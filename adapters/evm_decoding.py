@@ -105,6 +105,9 @@ def decode_outside_receipt(receipt: dict[str, Any]) -> Receipt:
         block_hash=hex_of(receipt["blockHash"], 32),
         succeeded=quantity(receipt["status"]) == 1,
         transfers=tuple(_transfer(log) for log in receipt["logs"] if _is_transfer(log)),
+        gas_used=quantity(receipt["gasUsed"]),
+        effective_gas_price=quantity(receipt["effectiveGasPrice"]),
+        data_fee=quantity(receipt.get("l1Fee") or "0x0"),  # OP stack; elsewhere it is in the gas
     )
 
 

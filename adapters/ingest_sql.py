@@ -1,4 +1,4 @@
-"""The statements of adapters/ingest_store.py, on the tables of migration 0002."""
+"""The statements of adapters/ingest_store.py, on the tables of migrations 0002 and 0005."""
 
 CURSOR = "SELECT number, hash, report_number, anchor FROM ingest.cursors WHERE network = %s"
 
@@ -15,6 +15,10 @@ WHERE network = %s AND number = %s AND hash = %s AND report_number = %s
 _HEADER = "SELECT number, hash, parent_hash, time, attested, providers FROM ingest.headers"
 
 HEADER_AT = f"{_HEADER} WHERE network = %s AND number = %s AND canonical"
+
+NEWEST_HEADER = (
+    f"{_HEADER} WHERE network = %s AND number <= %s AND canonical ORDER BY number DESC LIMIT 1"
+)
 
 UNATTESTED = (
     f"{_HEADER} WHERE network = %s AND canonical AND NOT attested ORDER BY number LIMIT %s"
@@ -38,14 +42,17 @@ ON CONFLICT (network, hash) DO UPDATE SET
 # through a quorum it stays what it was.
 SIGHT = """
 INSERT INTO ingest.sightings AS old
-    (network, block_hash, transfer_id, block_number, state, attested, sighting, seen_at,
-     changed_at)
-VALUES (%s, %s, %s, %s, 'observed', %s, %s, %s, %s)
+    (network, block_hash, transfer_id, block_number, state, attested, sighting, policy_version,
+     rule_blocks, rule_tag, seen_at, changed_at)
+VALUES (%s, %s, %s, %s, 'observed', %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (network, block_hash, transfer_id) DO UPDATE SET
     state = CASE WHEN old.state = 'orphaned' THEN 'observed' ELSE old.state END,
     attested = excluded.attested OR (old.state <> 'orphaned' AND old.attested),
     sighting = CASE WHEN old.state <> 'orphaned' AND old.attested
         THEN old.sighting ELSE excluded.sighting END,
+    rule_blocks = CASE WHEN old.state = 'orphaned'
+        THEN excluded.rule_blocks ELSE old.rule_blocks END,
+    rule_tag = CASE WHEN old.state = 'orphaned' THEN excluded.rule_tag ELSE old.rule_tag END,
     changed_at = excluded.changed_at
 """
 
@@ -56,7 +63,10 @@ WHERE s.network = %s AND s.block_hash = named.block_hash AND s.transfer_id = nam
     AND s.state = 'observed'
 """
 
-_SIGHTINGS = "SELECT sighting::text FROM ingest.sightings"
+_SIGHTINGS = (
+    "SELECT sighting::text, policy_version, rule_blocks, rule_tag, state = 'confirmed' "
+    "FROM ingest.sightings"
+)
 
 SIGHTINGS_ABOVE = (
     f"{_SIGHTINGS} WHERE network = %s AND block_number > %s AND state <> 'orphaned' "
@@ -66,10 +76,36 @@ SIGHTINGS_IN = (
     f"{_SIGHTINGS} WHERE network = %s AND block_hash = %s AND state <> 'orphaned' "
     "ORDER BY transfer_id"
 )
+_CONFIRMABLE = "(attested OR NOT %s) ORDER BY block_number, transfer_id LIMIT %s"
+
 UNCONFIRMED = (
-    f"{_SIGHTINGS} WHERE network = %s AND state = 'observed' AND block_number <= %s "
-    "AND (attested OR NOT %s) ORDER BY block_number, transfer_id LIMIT %s"
+    f"{_SIGHTINGS} WHERE network = %s AND state = 'observed' AND rule_tag IS NULL "
+    f"AND block_number + rule_blocks <= %s + 1 AND {_CONFIRMABLE}"
 )
+UNCONFIRMED_TAGGED = (
+    f"{_SIGHTINGS} WHERE network = %s AND state = 'observed' AND rule_tag = %s "
+    f"AND block_number <= %s AND {_CONFIRMABLE}"
+)
+
+AWAITED_TAGS = """
+SELECT rule_tag, min(block_number) FROM ingest.sightings
+WHERE network = %s AND state = 'observed' AND rule_tag IS NOT NULL AND (attested OR NOT %s)
+GROUP BY rule_tag
+"""
+
+FIRST_TERMS = """
+SELECT DISTINCT ON (transfer_id) transfer_id, policy_version, rule_blocks, rule_tag
+FROM ingest.sightings WHERE network = %s AND transfer_id = ANY(%s)
+ORDER BY transfer_id, seen_at, block_number
+"""
+
+RECEIVED = """
+SELECT s.recipient, s.asset, sum(s.units)::text
+FROM unnest(%s::text[], %s::text[]) AS purse (recipient, asset)
+JOIN ingest.sightings AS s USING (recipient, asset)
+WHERE s.network = %s AND s.state <> 'orphaned' AND s.block_number > %s
+GROUP BY s.recipient, s.asset
+"""
 
 REPORT = """
 INSERT INTO ingest.outbox (network, report_number, message_id, subject, data, created_at)

@@ -1,4 +1,4 @@
-"""The ingester's memory in PostgreSQL: schema `ingest` (migration 0002).
+"""The ingester's memory in PostgreSQL: schema `ingest` (migrations 0002 and 0005).
 
 Shapes  Every write is one transaction that first moves the cursor from where it was when the
         write was decided; no row to move means CursorMoved and nothing written.
@@ -6,33 +6,42 @@ Shapes  Every write is one transaction that first moves the cursor from where it
 Errors  CursorMoved, ports.StoreUnavailable.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from hashlib import sha256
 
 import psycopg
-from psycopg.rows import scalar_row
 
+from adapters.ingest_rows import (
+    confirm,
+    header_of,
+    move,
+    sighted_of,
+    terms_of,
+    write_header,
+    write_reports,
+    write_sightings,
+)
 from adapters.ingest_sql import (
+    AWAITED_TAGS,
     BEGIN_CURSOR,
-    CANONICAL_HEADER,
-    CONFIRM,
     COVERAGE,
     CURSOR,
     EXTEND_COVERAGE,
+    FIRST_TERMS,
     HEADER_AT,
     MARK_PUBLISHED,
-    MOVE_CURSOR,
+    NEWEST_HEADER,
     OVERDUE,
     REATTEST,
-    REPORT,
+    RECEIVED,
     SETTLE,
-    SIGHT,
     SIGHTINGS_ABOVE,
     SIGHTINGS_IN,
     UNATTESTED,
     UNCONFIRMED,
+    UNCONFIRMED_TAGGED,
     UNPUBLISHED,
     WITHDRAW,
 )
@@ -42,17 +51,20 @@ from application.ingest import (
     BlockRef,
     CoveredRange,
     Cursor,
-    CursorMoved,
     Lease,
     Orphaning,
     Passage,
     PassedHeader,
+    Purse,
     Reexamination,
+    Ripening,
+    Sighted,
     StoredReport,
+    Terms,
 )
 from application.outside import BusMessage, ParkedMessage
 from application.ports import StoreUnavailable
-from domain.events import Sighting
+from domain.networks import Finality
 
 REPUBLISH_SECONDS_MAX = 300
 TEXT_CHARACTERS_MAX = 4_000
@@ -117,25 +129,66 @@ class PostgresIngestStore:
         return None if row is None else Cursor(*row)
 
     async def header_at(self, network: str, number: int) -> PassedHeader | None:
+        return await self._header(HEADER_AT, network, number)
+
+    async def newest_header(self, network: str, up_to: int) -> PassedHeader | None:
+        return await self._header(NEWEST_HEADER, network, up_to)
+
+    async def _header(self, query: str, network: str, number: int) -> PassedHeader | None:
         async with self._postgres.reading() as connection:
-            row = await (await connection.execute(HEADER_AT, (network, number))).fetchone()
-        return None if row is None else _header(row)
+            row = await (await connection.execute(query, (network, number))).fetchone()
+        return None if row is None else header_of(row)
 
     async def unattested(self, network: str, limit: int) -> Sequence[PassedHeader]:
         async with self._postgres.reading() as connection:
             rows = await (await connection.execute(UNATTESTED, (network, limit))).fetchall()
-        return [_header(row) for row in rows]
+        return [header_of(row) for row in rows]
 
-    async def sightings_above(self, network: str, number: int) -> Sequence[Sighting]:
+    async def sightings_above(self, network: str, number: int) -> Sequence[Sighted]:
         return await self._sightings(SIGHTINGS_ABOVE, (network, number))
 
-    async def sightings_in(self, network: str, block_hash: str) -> Sequence[Sighting]:
+    async def sightings_in(self, network: str, block_hash: str) -> Sequence[Sighted]:
         return await self._sightings(SIGHTINGS_IN, (network, block_hash))
 
+    async def first_terms(
+        self, network: str, transfer_ids: Collection[str]
+    ) -> Mapping[str, Terms]:
+        values = (network, list(transfer_ids))
+        async with self._postgres.reading() as connection:
+            rows = await (await connection.execute(FIRST_TERMS, values)).fetchall()
+        return {transfer_id: terms_of(*terms) for transfer_id, *terms in rows}
+
+    async def received(
+        self, network: str, purses: Collection[Purse], *, above: int
+    ) -> Mapping[Purse, int]:
+        recipients, assets = [purse[0] for purse in purses], [purse[1] for purse in purses]
+        async with self._postgres.reading() as connection:
+            rows = await (
+                await connection.execute(RECEIVED, (recipients, assets, network, above))
+            ).fetchall()
+        known = {(recipient, asset): int(units) for recipient, asset, units in rows}
+        return {purse: known.get(purse, 0) for purse in purses}
+
     async def unconfirmed(
-        self, network: str, *, up_to: int, attested_only: bool, limit: int
-    ) -> Sequence[Sighting]:
-        return await self._sightings(UNCONFIRMED, (network, up_to, attested_only, limit))
+        self,
+        network: str,
+        *,
+        head: int,
+        tag: Finality | None = None,
+        attested_only: bool,
+        limit: int,
+    ) -> Sequence[Sighted]:
+        if tag is None:
+            return await self._sightings(UNCONFIRMED, (network, head, attested_only, limit))
+        values = (network, tag, head, attested_only, limit)
+        return await self._sightings(UNCONFIRMED_TAGGED, values)
+
+    async def awaited_tags(self, network: str, *, attested_only: bool) -> Mapping[Finality, int]:
+        async with self._postgres.reading() as connection:
+            rows = await (
+                await connection.execute(AWAITED_TAGS, (network, attested_only))
+            ).fetchall()
+        return dict(rows)
 
     async def coverage(self, network: str) -> Sequence[CoveredRange]:
         async with self._postgres.reading() as connection:
@@ -145,13 +198,10 @@ class PostgresIngestStore:
             for first, parent, last, last_hash, providers, attested, at in rows
         ]
 
-    async def _sightings(self, query: str, values: tuple[object, ...]) -> Sequence[Sighting]:
-        async with (
-            self._postgres.reading() as connection,
-            connection.cursor(row_factory=scalar_row) as cursor,
-        ):
-            await cursor.execute(query, values)
-            return [Sighting.model_validate_json(text) for text in await cursor.fetchall()]
+    async def _sightings(self, query: str, values: tuple[object, ...]) -> Sequence[Sighted]:
+        async with self._postgres.reading() as connection:
+            rows = await (await connection.execute(query, values)).fetchall()
+        return [sighted_of(row) for row in rows]
 
     # ------------------------------------------------------------ writing
 
@@ -162,7 +212,7 @@ class PostgresIngestStore:
                 BEGIN_CURSOR, (network, ref.number, ref.hash, ref.number, at)
             )
             if began.rowcount == 1:
-                await _write_header(connection, network, anchor, at)
+                await write_header(connection, network, anchor, at)
             row = await (await connection.execute(CURSOR, (network,))).fetchone()
         assert row is not None, "it was there, or has just been written"
         return Cursor(*row)
@@ -170,13 +220,13 @@ class PostgresIngestStore:
     async def pass_blocks(self, passage: Passage) -> Cursor:
         header, ref = passage.header, passage.header.ref
         async with self._postgres.connection() as connection:
-            cursor = await _move(
+            cursor = await move(
                 connection, passage.network, passage.cursor, ref, passage.reports, passage.at
             )
-            await _write_header(connection, passage.network, header, passage.at)
-            await _write_sightings(connection, passage.sightings, passage.at)
-            await _confirm(connection, passage)
-            await _write_reports(connection, passage.network, passage.reports, passage.at)
+            await write_header(connection, passage.network, header, passage.at)
+            await write_sightings(connection, passage.sightings, passage.at)
+            await confirm(connection, passage.network, passage.confirmed, passage.at)
+            await write_reports(connection, passage.network, passage.reports, passage.at)
             await connection.execute(
                 EXTEND_COVERAGE,
                 {
@@ -195,7 +245,7 @@ class PostgresIngestStore:
     async def orphan(self, orphaning: Orphaning) -> Cursor:
         fork = orphaning.fork
         async with self._postgres.connection() as connection:
-            cursor = await _move(
+            cursor = await move(
                 connection,
                 orphaning.network,
                 orphaning.cursor,
@@ -211,20 +261,29 @@ class PostgresIngestStore:
             }
             for statement in WITHDRAW:
                 await connection.execute(statement, values)
-            await _write_reports(connection, orphaning.network, orphaning.reports, orphaning.at)
+            await write_reports(connection, orphaning.network, orphaning.reports, orphaning.at)
         return cursor
 
     async def reexamine(self, reexamination: Reexamination) -> Cursor:
         again = reexamination
         async with self._postgres.connection() as connection:
             stays = BlockRef(again.cursor.number, again.cursor.hash, "")
-            cursor = await _move(
+            cursor = await move(
                 connection, again.network, again.cursor, stays, again.reports, again.at
             )
-            await _write_header(connection, again.network, again.header, again.at)
-            await _write_sightings(connection, again.sightings, again.at)
-            await _write_reports(connection, again.network, again.reports, again.at)
+            await write_header(connection, again.network, again.header, again.at)
+            await write_sightings(connection, again.sightings, again.at)
+            await write_reports(connection, again.network, again.reports, again.at)
             await connection.execute(REATTEST, (again.network, again.header.ref.number))
+        return cursor
+
+    async def confirm(self, ripening: Ripening) -> Cursor:
+        network, at = ripening.network, ripening.at
+        stays = BlockRef(ripening.cursor.number, ripening.cursor.hash, "")
+        async with self._postgres.connection() as connection:
+            cursor = await move(connection, network, ripening.cursor, stays, ripening.reports, at)
+            await confirm(connection, network, ripening.confirmed, at)
+            await write_reports(connection, network, ripening.reports, at)
         return cursor
 
     # ------------------------------------------------------------ outbox
@@ -288,97 +347,3 @@ def parked_id(message: BusMessage) -> str:
 def storable(text: str) -> str:
     """PostgreSQL's text holds no NUL, and an error may quote anything at any length."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")[:TEXT_CHARACTERS_MAX]
-
-
-# ---------------------------------------------------------------- parts of a transaction
-
-
-async def _move(
-    connection: psycopg.AsyncConnection,
-    network: str,
-    before: Cursor,
-    to: BlockRef,
-    reports: Sequence[StoredReport],
-    at: datetime,
-) -> Cursor:
-    """First in every transaction: it also makes two writers of a network wait in line."""
-    last = reports[-1].report_number if reports else before.report_number
-    moved = await connection.execute(
-        MOVE_CURSOR,
-        (to.number, to.hash, last, at, network, before.number, before.hash, before.report_number),
-    )
-    if moved.rowcount != 1:
-        raise CursorMoved(network)
-    return Cursor(to.number, to.hash, last, before.anchor)
-
-
-async def _write_header(
-    connection: psycopg.AsyncConnection, network: str, header: PassedHeader, at: datetime
-) -> None:
-    ref = header.ref
-    await connection.execute(
-        CANONICAL_HEADER,
-        (
-            network,
-            ref.hash,
-            ref.number,
-            ref.parent_hash,
-            header.time,
-            header.attested,
-            list(header.providers),
-            at,
-        ),
-    )
-
-
-async def _write_sightings(
-    connection: psycopg.AsyncConnection, sightings: Iterable[Sighting], at: datetime
-) -> None:
-    rows = [
-        (
-            sighting.network,
-            sighting.block_hash,
-            sighting.transfer_id,
-            sighting.block_number,
-            sighting.attested,
-            sighting.model_dump_json(),
-            at,
-            at,
-        )
-        for sighting in sightings
-    ]
-    if rows:
-        await connection.cursor().executemany(SIGHT, rows)
-
-
-async def _confirm(connection: psycopg.AsyncConnection, passage: Passage) -> None:
-    confirmed = passage.confirmed
-    if not confirmed:
-        return
-    hashes = [sighting.block_hash for sighting in confirmed]
-    transfers = [sighting.transfer_id for sighting in confirmed]
-    done = await connection.execute(CONFIRM, (passage.at, hashes, transfers, passage.network))
-    assert done.rowcount == len(confirmed), "only canonical, unconfirmed sightings are confirmed"
-
-
-async def _write_reports(
-    connection: psycopg.AsyncConnection,
-    network: str,
-    reports: Iterable[StoredReport],
-    at: datetime,
-) -> None:
-    rows = [
-        (network, report.report_number, report.message_id, report.subject, report.data, at)
-        for report in reports
-    ]
-    if rows:
-        await connection.cursor().executemany(REPORT, rows)
-
-
-def _header(row: tuple[object, ...]) -> PassedHeader:
-    number, block_hash, parent_hash, time, attested, providers = row
-    assert isinstance(number, int)
-    assert isinstance(time, datetime)
-    assert isinstance(providers, list)
-    ref = BlockRef(number, str(block_hash), str(parent_hash))
-    return PassedHeader(ref, time, bool(attested), tuple(providers))

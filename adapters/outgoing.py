@@ -1,7 +1,8 @@
 """Outgoing transactions as the refund sender sees them: it asks, and reads what was signed.
 
-Shapes  signer.outgoing has one row a refund; the sender inserts it and can change nothing of it
-        afterwards. A payout that is declined gets its row too, refused from the start, so that
+Shapes  signer.outgoing has one row a refund; the sender inserts it, and can change nothing of it
+        afterwards but one thing: withdraw it while it has no nonce, through the database
+        function signer.withdraw. A payout that is declined gets its row too, refused from the start, so that
         of two senders that look at one refund the slower finds the quicker one's decision.
 Units   base units; wei per gas. PostgreSQL's numeric comes as a whole Decimal and becomes int.
 Errors  ports.StoreUnavailable.
@@ -34,6 +35,7 @@ LEFT JOIN LATERAL (
 ) a ON true
 WHERE o.refund_id = %s
 """
+_WITHDRAW = b"SELECT signer.withdraw(%s, %s)"
 _SIGNED_BEFORE = b"""
 SELECT a.raw
 FROM signer.outgoing this
@@ -58,6 +60,14 @@ class PostgresOutgoing:
 
     async def decline(self, payout: Payout, reason: str) -> Outgoing:
         return await self._insert(payout, reason)
+
+    async def withdraw(self, refund_id: UUID, reason: str) -> Outgoing:
+        async with self._pg.connection() as connection:
+            await connection.execute(_WITHDRAW, (refund_id, reason))
+            # A statement of its own: it sees what was committed while the row was locked.
+            found = await _find(connection, refund_id)
+        assert found is not None, "only what was reserved is withdrawn"
+        return found
 
     async def find(self, refund_id: UUID) -> Outgoing | None:
         async with self._pg.connection() as connection:

@@ -31,9 +31,11 @@ STREAM_TYPE = "eventsourcing"
 
 _INSERT = """
 INSERT INTO es.events (position, stream_type, stream_id, version, topic, schema_version, event_id,
-                       occurred_at, state, meta)
+                       occurred_at, recorded_at, state, meta)
 SELECT (SELECT coalesce(max(position), 0) FROM es.events) + u.n, %s, u.stream_id, u.version,
-       u.topic, 1, u.event_id, clock_timestamp(), u.state, '{}'
+       u.topic, 1, u.event_id, clock_timestamp(),
+       greatest(now(), (SELECT recorded_at FROM es.events ORDER BY position DESC LIMIT 1)),
+       u.state, '{}'
 FROM unnest(%s::uuid[], %s::bigint[], %s::text[], %s::uuid[], %b::bytea[])
      WITH ORDINALITY AS u(stream_id, version, topic, event_id, state, n)
 ORDER BY u.n

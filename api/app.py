@@ -9,6 +9,9 @@ from api import (
     openapi,
     payment_sessions,
     refunds,
+    settings,
+    statements,
+    transfers,
     webhook_deliveries,
     webhook_endpoints,
 )
@@ -34,7 +37,16 @@ def create_app(services: ApiServices) -> FastAPI:
     )
     app.state.services = services
     app.state.keys = KeyRing(services.api_keys, services.clock)
-    for resource in (payment_sessions, refunds, webhook_endpoints, webhook_deliveries):
+    resources = (
+        payment_sessions,
+        refunds,
+        transfers,
+        settings,
+        statements,
+        webhook_endpoints,
+        webhook_deliveries,
+    )
+    for resource in resources:
         app.include_router(resource.router)
     app.include_router(health.router)
     app.include_router(docs.router)

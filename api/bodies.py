@@ -20,6 +20,7 @@ from application.sessions import NewSession
 from domain.errors import PublicIdMalformed
 from domain.merchant import MESSAGE_TYPES
 from domain.payment import Status
+from domain.transfer import Resolution
 from domain.values import Mode, parse_public_id
 
 METADATA_KEYS_MAX = 20
@@ -27,6 +28,7 @@ METADATA_KEY_LENGTH_MAX = 40
 METADATA_VALUE_LENGTH_MAX = 500
 URL_LENGTH_MAX = 2048
 AMOUNT_LENGTH_MAX = 100
+SIGNATURE_LENGTH_MAX = 2 + 2 * 4_096
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _EMAIL = re.compile(r"[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f]{1,185}\.[^@\s\x00-\x1f]{2,63}")
 _URL = re.compile(r"[\x21-\x7e]+")
@@ -87,6 +89,24 @@ AmountText = Annotated[
     ),
 ]
 Address = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_one_line)]
+Percent = Annotated[
+    str,
+    Field(
+        max_length=AMOUNT_LENGTH_MAX,
+        description='A decimal string with at most two places, such as "0.50". Numbers are refused.',
+        examples=["0.50"],
+    ),
+]
+Reason = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=500,
+        description="Why, in a few words: it is kept with the decision.",
+        examples=["a second payment for order-1042, accepted as a tip"],
+    ),
+    AfterValidator(_printable),
+]
 ReturnUrl = Annotated[str, Field(max_length=URL_LENGTH_MAX), AfterValidator(_url)]
 Email = Annotated[str, Field(max_length=254), AfterValidator(_email)]
 MetadataKey = Annotated[
@@ -118,11 +138,61 @@ class NewPaymentSession(Body):
     customer_email: Email | None = None
     metadata: Metadata = Field(default_factory=dict)
     expires_in: int | None = Field(default=None, description="Seconds; 7 days without it.")
+    pay_by: Word | None = Field(
+        default=None,
+        description="`deposit_address`, an address of the session's own, or `merchant_wallet`, "
+        "your receiving address. Without it the first, if you have set an extended public key.",
+    )
 
     def asked(self, mode: Mode) -> NewSession:
         for field in ("success_url", "cancel_url"):
             _refuse_plain_http(field, getattr(self, field), mode)
         return NewSession(**dict(self))
+
+
+class NewPayer(Body):
+    """A wallet, and its signature under the session's payer words."""
+
+    address: Address = Field(examples=["0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf"])
+    signature: Annotated[
+        str, Field(min_length=2, max_length=SIGNATURE_LENGTH_MAX), AfterValidator(_one_line)
+    ] = Field(examples=["0x7f…1b"])
+
+
+class NewAnnouncement(Body):
+    tx_hash: Annotated[str, Field(max_length=80), AfterValidator(_one_line)] = Field(
+        examples=["0x" + "8a" * 32]
+    )
+
+
+class Decision(Body):
+    reason: Reason
+
+
+class Assignment(Decision):
+    payment_session_id: Line = Field(examples=["ps_6f0c2f7be1a24b7f9f0c6f1e2d3c4b5a"])
+
+
+class TransferRefund(Decision):
+    """Without an address it goes back to where it came from."""
+
+    to_address: Address | None = None
+
+
+class NewTolerance(Body):
+    """How much of an amount may be missing: the larger of the two."""
+
+    absolute: AmountText = "0"
+    percent: Percent = "0"
+
+
+class SettingsChange(Body):
+    """What is left out stays as it is."""
+
+    tolerance: NewTolerance | None = None
+    receiving_address: Address | None = Field(
+        default=None, examples=["0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf"]
+    )
 
 
 class NewRefund(Body):
@@ -165,6 +235,21 @@ class SessionsQuery(PageQuery):
 
 class RefundsQuery(PageQuery):
     payment_session_id: Line | None = None
+
+
+class TransfersQuery(PageQuery):
+    show: Literal["waiting", "all"] = Field(
+        default="waiting",
+        description="`waiting`: what a person must decide about. `all`: every transfer to your "
+        "addresses, those credited to sessions included.",
+    )
+    resolution: Resolution | None = Field(
+        default=None, description="Unmatched transfers about which this was decided."
+    )
+    network: Word | None = None
+    token: Word | None = Field(default=None, description="Its symbol, such as `USDC.e`.")
+    tx_hash: Annotated[str, Field(max_length=66), AfterValidator(_tx_hash)] | None = None
+    from_address: Address | None = None
 
 
 class DeliveriesQuery(PageQuery):

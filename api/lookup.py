@@ -8,12 +8,18 @@ Errors  the same refusal for malformed ids, unknown ones and those of other tena
 from uuid import UUID
 
 from api.services import ApiServices
-from api.views import DELIVERY, REFUND, SESSION
+from api.views import DELIVERY, REFUND, SESSION, TRANSFER
 from application.callers import Caller
 from application.deciders import REFUND as REFUND_DECIDER
 from application.instructions import awaits_blocks
 from application.reads import DeliveryRow
-from domain.errors import DeliveryUnknown, PublicIdMalformed, RefundUnknown, SessionUnknown
+from domain.errors import (
+    DeliveryUnknown,
+    PublicIdMalformed,
+    RefundUnknown,
+    SessionUnknown,
+    TransferUnknown,
+)
 from domain.payment import PaymentSession
 from domain.refund import Refund
 from domain.values import parse_public_id
@@ -38,6 +44,13 @@ def delivery_id_of(text: str) -> UUID:
         return parse_public_id(DELIVERY, text)
     except PublicIdMalformed as error:
         raise DeliveryUnknown("there is no such webhook delivery") from error
+
+
+def transfer_id_of(text: str) -> UUID:
+    try:
+        return parse_public_id(TRANSFER, text)
+    except PublicIdMalformed as error:
+        raise TransferUnknown("there is no such transfer") from error
 
 
 async def find_session(gateway: ApiServices, who: Caller, text: str) -> PaymentSession:

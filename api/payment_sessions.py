@@ -6,12 +6,19 @@ from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.bodies import NewPaymentSession, SessionsQuery, TimelineQuery
+from api.bodies import (
+    NewAnnouncement,
+    NewPayer,
+    NewPaymentSession,
+    SessionsQuery,
+    TimelineQuery,
+)
+from api.history_views import HistoryView, fact_view
 from api.idempotency import Answering, claim_of, once
 from api.lookup import find_session, head_for, session_id_of
 from api.routing import gateway_router, json_response, needs
 from api.services import ApiServices, Gateway, Who
-from api.views import HistoryView, ListView, SessionView, fact_view
+from api.views import ListView, PayerWordsView, SessionView
 from application.reads import SessionQuery
 from domain.payment import PaymentSession
 
@@ -113,3 +120,56 @@ async def list_payment_session_events(
         data=tuple(fact_view(fact) for fact in shown), has_more=len(later) > len(shown)
     )
     return json_response(history.encoded())
+
+
+@router.get(
+    "/{session_id}/payer-words",
+    responses={200: {"model": PayerWordsView}},
+    response_model=None,
+    openapi_extra=needs("read"),
+)
+async def get_payer_words(session_id: str, who: Who, gateway: Gateway) -> Response:
+    """What the payer's wallet signs to prove that its payment is for this session.
+
+    They are the same for ever, and prove nothing for another session.
+    """
+    wanted = session_id_of(session_id)
+    words = await gateway.claims.words_for(wanted, who)
+    return json_response(gateway.views.words(wanted, words).encoded())
+
+
+@router.post(
+    "/{session_id}/payers",
+    responses={200: {"model": SessionView}},
+    response_model=None,
+    openapi_extra=needs("write"),
+)
+async def add_payment_session_payer(
+    session_id: str, body: NewPayer, who: Who, gateway: Gateway
+) -> Response:
+    """What this wallet sends to your receiving address is for this session.
+
+    Signed by a key (EIP-191 or EIP-712), or by a contract wallet (EIP-1271). What has arrived
+    already and waits is credited now. A second time changes nothing.
+    """
+    wanted = session_id_of(session_id)
+    session = await gateway.claims.prove_payer(wanted, body.address, body.signature, who)
+    return json_response(gateway.views.session(session).encoded())
+
+
+@router.post(
+    "/{session_id}/transactions",
+    responses={200: {"model": SessionView}},
+    response_model=None,
+    openapi_extra=needs("write"),
+)
+async def announce_payment_session_transaction(
+    session_id: str, body: NewAnnouncement, who: Who, gateway: Gateway
+) -> Response:
+    """This transaction to your receiving address pays this session.
+
+    It is credited if it is younger than the session, pays just what is missing, and nobody says
+    the same for another session; else it waits for you. A second time changes nothing.
+    """
+    session = await gateway.claims.announce(session_id_of(session_id), body.tx_hash, who)
+    return json_response(gateway.views.session(session).encoded())

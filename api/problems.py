@@ -25,10 +25,16 @@ Details = tuple[tuple[str, str], ...]  # field, issue
 
 CONFLICTS: frozenset[type[refusals.Refusal]] = frozenset(
     {
+        refusals.ClaimNotNeeded,
         refusals.EndpointLimitReached,
+        refusals.ReceivingAddressMissing,
         refusals.RefundFloatTooSmall,
         refusals.RefundNotPossible,
         refusals.SessionNotOpen,
+        refusals.TooManyClaims,
+        refusals.TransferNotConfirmed,
+        refusals.TransferNotOnChain,
+        refusals.TransferNotUnmatched,
         refusals.WalletMissing,
     }
 )
@@ -39,6 +45,7 @@ UNKNOWNS: frozenset[type[refusals.Refusal]] = frozenset(
         refusals.EndpointUnknown,
         refusals.RefundUnknown,
         refusals.SessionUnknown,
+        refusals.TransferUnknown,
     }
 )
 # Codes of the API itself; the others are those of domain/errors.py.

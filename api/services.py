@@ -10,12 +10,23 @@ from starlette.requests import Request
 
 from api.views import Views
 from application.callers import Caller
+from application.claims import Claims
 from application.handling import Handler
+from application.inbox import Inbox
 from application.instructions import WriteAddress
-from application.ports import Clock, Ids
-from application.reads import ApiKeys, ChainHeads, DeliveryReads, RefundReads, SessionReads
+from application.merchant_settings import MerchantSettings
+from application.ports import Clock, Ids, ParseAddress
+from application.reads import (
+    ApiKeys,
+    ChainHeads,
+    DeliveryReads,
+    InboxReads,
+    RefundReads,
+    SessionReads,
+)
 from application.refunds import Refunds
 from application.sessions import Sessions
+from application.statements import Statements
 from application.webhooks import Webhooks
 from domain.networks import NetworkBook
 
@@ -35,16 +46,22 @@ class ApiServices:
     sessions: Sessions
     refunds: Refunds
     webhooks: Webhooks
+    claims: Claims
+    inbox: Inbox
+    settings: MerchantSettings
+    statements: Statements
     handler: Handler
     api_keys: ApiKeys
     session_reads: SessionReads
     refund_reads: RefundReads
     delivery_reads: DeliveryReads
+    inbox_reads: InboxReads
     heads: ChainHeads
     networks: NetworkBook
     clock: Clock
     ids: Ids
     write_address: WriteAddress
+    parse_address: ParseAddress
     public_base_url: str  # "https://pay.example", no slash at the end
     health: tuple[HealthCheck, ...] = ()
 

@@ -6,7 +6,6 @@ Shapes  built from decided or folded state, never from stored JSON. Ids are publ
 Units   `amount` is dollars and the token's amount at once: 1 USD = 1 USDC = 1 USDT.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar
@@ -14,6 +13,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
+from application.claims import ProofWords
+from application.deciders import transfer_stream_id
 from application.instructions import (
     Confirmations,
     WriteAddress,
@@ -21,20 +22,19 @@ from application.instructions import (
     instructions_for,
 )
 from application.messages import moment_text
-from application.ports import Recorded
-from application.reads import AttemptRow
-from domain.delivery import WebhookDelivery
-from domain.events import Event
-from domain.merchant import Endpoint
+from domain.events import PayBy
+from domain.merchant import EXACT, Merchant
 from domain.money import Amount, decimal_of
 from domain.networks import NetworkBook
 from domain.payment import Exceptional, PaymentSession, SessionTransfer, Status
 from domain.refund import Refund
-from domain.values import public_id
+from domain.transfer import OnchainTransfer, Resolution
+from domain.values import Mode, public_id
 
-SESSION, REFUND, ENDPOINT, DELIVERY = "ps", "rf", "we", "wd"
-EXCERPT_LENGTH_MAX = 16 * 1024
+SESSION, REFUND, TRANSFER, ENDPOINT, DELIVERY = "ps", "rf", "tr", "we", "wd"
 ADDRESSES_REMEMBERED_MAX = 4_096
+MICRO_PLACES = 6  # of a tolerance in dollars
+PERCENT_PLACES = 2
 
 When = Annotated[datetime, PlainSerializer(moment_text, return_type=str, when_used="json")]
 V = TypeVar("V", bound=BaseModel)
@@ -71,12 +71,20 @@ class PaymentView(View):
 class ConfirmationsView(View):
     seen: int
     required: int
+    waiting_for: str | None = Field(
+        default=None,
+        description="Where the chain's own word is awaited, not a count: a finalized block.",
+    )
 
     @classmethod
     def of(cls, confirmations: Confirmations | None) -> Self | None:
         if confirmations is None:
             return None
-        return cls(seen=confirmations.seen, required=confirmations.required)
+        return cls(
+            seen=confirmations.seen,
+            required=confirmations.required,
+            waiting_for=confirmations.waiting_for,
+        )
 
 
 class TransferView(View):
@@ -107,6 +115,13 @@ class SessionView(View):
     amount_refunded: str
     amount_refundable: str
     fee: str | None
+    pay_by: PayBy
+    tolerance: str = Field(description="So much may be missing: the payment is complete then too.")
+    proven_payers: tuple[str, ...] = Field(
+        description="Wallets that have signed: what they send to the receiving address is for this "
+        "session."
+    )
+    announced: tuple[str, ...] = Field(description="Hashes of transactions said to pay this.")
     created_at: When
     expires_at: When
     completed_at: When | None
@@ -118,10 +133,70 @@ class SessionView(View):
     livemode: bool
 
 
+class PayerWordsView(View):
+    """What the payer's wallet signs: the text, or the typed data. Never both are needed."""
+
+    object: Literal["payer_words"] = "payer_words"
+    payment_session_id: str
+    text: str = Field(description="For personal_sign (EIP-191), these very bytes.")
+    typed_data: dict[str, Any] = Field(description="For eth_signTypedData_v4 (EIP-712).")
+
+
+class OnchainTransferView(View):
+    """A token movement to one of the merchant's addresses, and whose it is."""
+
+    id: str
+    object: Literal["transfer"] = "transfer"
+    status: Literal["observed", "confirmed", "retracted", "reversed"]
+    waiting: bool = Field(description="Whether it waits for your decision.")
+    purpose: Literal["payment_session", "refund_float", "unmatched"]
+    resolution: Resolution | None = Field(description="What was decided about an unmatched one.")
+    verdict: str = Field(description="Why it is whose it is, for machines.")
+    reason: str
+    payment_session_id: str | None
+    refund_id: str | None
+    amount: str
+    amount_units: str
+    token: str
+    token_contract: str
+    network: str
+    from_address: str
+    to_address: str
+    tx_hash: str
+    chain_transfer_id: str
+    block_number: int
+    block_time: When
+    confirmations: int = Field(description="When it was confirmed; 0 before.")
+    livemode: bool
+
+
+class ToleranceView(View):
+    absolute: str
+    percent: str
+
+
+class SettingsView(View):
+    """What counts for sessions opened from now on, in the mode of the key."""
+
+    object: Literal["settings"] = "settings"
+    tolerance: ToleranceView
+    receiving_address: str | None
+    livemode: bool
+
+
+class GasView(View):
+    """What a refund's transaction cost, in the network's own coin."""
+
+    amount: str
+    amount_units: str
+    coin: str
+
+
 class RefundView(View):
     id: str
     object: Literal["refund"] = "refund"
-    payment_session_id: str
+    payment_session_id: str | None = Field(description="Of a payment; else transfer_id is set.")
+    transfer_id: str | None = Field(description="Of a transfer that belonged to no session.")
     status: Literal["requested", "signed", "broadcast", "completed", "failed"]
     amount: str
     amount_units: str
@@ -133,68 +208,9 @@ class RefundView(View):
     reason: str | None
     tx_hash: str | None
     failure: str | None
+    gas: GasView | None
     created_at: When
     livemode: bool
-
-
-class EndpointView(View):
-    id: str
-    object: Literal["webhook_endpoint"] = "webhook_endpoint"
-    url: str
-    event_types: tuple[str, ...] = Field(description="Empty: all.")
-    enabled: bool
-    livemode: bool
-
-
-class NewEndpointView(EndpointView):
-    secret: str = Field(description="Signs the messages. Shown by the creation only.")
-
-
-class AttemptView(View):
-    attempt: int
-    at: When
-    status_code: int | None
-    latency_ms: int
-    error: str | None
-    response_excerpt: str
-
-
-class DeliveryView(View):
-    id: str
-    object: Literal["webhook_delivery"] = "webhook_delivery"
-    webhook_endpoint_id: str
-    event_id: str
-    event_type: str
-    status: Literal["due", "delivered", "failed"]
-    attempts: int
-    next_attempt_at: When | None
-    created_at: When
-    livemode: bool
-
-
-class DeliveryDetailView(DeliveryView):
-    body: str = Field(description="The bytes of every attempt.")
-    attempt_log: tuple[AttemptView, ...]
-
-
-class FactView(View):
-    """One fact of a history, and why it came to be."""
-
-    position: int
-    version: int
-    name: str
-    at: When
-    recorded_at: When
-    actor: str
-    policy_version: int | None
-    request_id: str | None
-    data: dict[str, Any]
-
-
-class HistoryView(View):
-    object: Literal["list"] = "list"
-    data: tuple[FactView, ...]
-    has_more: bool
 
 
 class Views:
@@ -235,6 +251,10 @@ class Views:
             amount_refunded=self._text(session.refunded),
             amount_refundable=self._text(session.refundable),
             fee=self._text(session.fee) if session.fee else None,
+            pay_by=session.pay_by,
+            tolerance=self._text(session.tolerance),
+            proven_payers=tuple(self._write(payer) for payer in session.proven_payers),
+            announced=session.announced,
             created_at=session.created_at,
             expires_at=session.expires_at,
             completed_at=session.completed_at,
@@ -250,7 +270,8 @@ class Views:
         network, token = self._networks.of_asset(refund.amount.asset)
         return RefundView(
             id=public_id(REFUND, refund.refund_id),
-            payment_session_id=public_id(SESSION, refund.session_id),
+            payment_session_id=_public(SESSION, refund.session_id),
+            transfer_id=_transfer_id(refund.transfer_id) if refund.transfer_id else None,
             status=refund.status,
             amount=self._text(refund.amount),
             amount_units=str(refund.amount.units),
@@ -261,8 +282,64 @@ class Views:
             reason=refund.reason,
             tx_hash=refund.tx_hash,
             failure=refund.failure,
+            gas=self._gas(refund.gas) if refund.gas else None,
             created_at=refund.created_at,
             livemode=refund.mode == "live",
+        )
+
+    def words(self, session_id: UUID, words: ProofWords) -> PayerWordsView:
+        return PayerWordsView(
+            payment_session_id=public_id(SESSION, session_id),
+            text=words.text,
+            typed_data=words.typed_data,
+        )
+
+    def onchain_transfer(self, transfer: OnchainTransfer) -> OnchainTransferView:
+        sighting = transfer.sighting
+        symbol, decimals = self._networks.unit_of(sighting.amount.asset)
+        of_session = transfer.purpose == "payment_session"
+        unmatched = transfer.purpose == "unmatched"
+        return OnchainTransferView(
+            id=_transfer_id(sighting.transfer_id),
+            status=transfer.status,
+            waiting=transfer.waits,
+            purpose=transfer.purpose or "unmatched",
+            resolution=transfer.resolution if unmatched else None,
+            verdict=transfer.verdict,
+            reason=transfer.reason,
+            payment_session_id=_public(SESSION, transfer.subject_id) if of_session else None,
+            refund_id=_public(REFUND, transfer.refund_id),
+            amount=decimal_of(sighting.amount.units, decimals),
+            amount_units=str(sighting.amount.units),
+            token=symbol,
+            token_contract=self._write(sighting.token),
+            network=sighting.network,
+            from_address=self._write(sighting.sender),
+            to_address=self._write(sighting.recipient),
+            tx_hash=sighting.tx_hash,
+            chain_transfer_id=sighting.transfer_id,
+            block_number=sighting.block_number,
+            block_time=sighting.block_time,
+            confirmations=transfer.confirmations,
+            livemode=self._networks.get(sighting.network).mode == "live",
+        )
+
+    def settings(self, merchant: Merchant, mode: Mode) -> SettingsView:
+        tolerance = merchant.tolerances.get(mode, EXACT)
+        address = merchant.receiving_addresses.get(mode)
+        return SettingsView(
+            tolerance=ToleranceView(
+                absolute=decimal_of(tolerance.absolute_micros, MICRO_PLACES),
+                percent=decimal_of(tolerance.basis_points, PERCENT_PLACES),
+            ),
+            receiving_address=self._write(address) if address else None,
+            livemode=mode == "live",
+        )
+
+    def _gas(self, gas: Amount) -> GasView:
+        coin, decimals = self._networks.unit_of(gas.asset)
+        return GasView(
+            amount=decimal_of(gas.units, decimals), amount_units=str(gas.units), coin=coin
         )
 
     def _transfer(self, transfer: SessionTransfer) -> TransferView:
@@ -281,85 +358,9 @@ class Views:
         return decimal_of(amount.units, token.decimals)
 
 
-def endpoint_view(endpoint: Endpoint) -> EndpointView:
-    return EndpointView(**_endpoint_fields(endpoint))
+def _public(prefix: str, identity: UUID | None) -> str | None:
+    return None if identity is None else public_id(prefix, identity)
 
 
-def new_endpoint_view(endpoint: Endpoint, secret: str) -> NewEndpointView:
-    return NewEndpointView(**_endpoint_fields(endpoint), secret=secret)
-
-
-def _endpoint_fields(endpoint: Endpoint) -> dict[str, Any]:
-    return {
-        "id": public_id(ENDPOINT, endpoint.endpoint_id),
-        "url": endpoint.url,
-        "event_types": endpoint.event_types,
-        "enabled": endpoint.enabled,
-        "livemode": endpoint.mode == "live",
-    }
-
-
-def delivery_view(delivery: WebhookDelivery) -> DeliveryView:
-    return DeliveryView(**_delivery_fields(delivery))
-
-
-def delivery_detail(
-    delivery: WebhookDelivery, attempts: Sequence[AttemptRow]
-) -> DeliveryDetailView:
-    return DeliveryDetailView(
-        **_delivery_fields(delivery),
-        body=delivery.body,
-        attempt_log=tuple(_attempt(attempt) for attempt in attempts),
-    )
-
-
-def _delivery_fields(delivery: WebhookDelivery) -> dict[str, Any]:
-    return {
-        "id": public_id(DELIVERY, delivery.delivery_id),
-        "webhook_endpoint_id": public_id(ENDPOINT, delivery.endpoint_id),
-        "event_id": delivery.message_id,
-        "event_type": delivery.message_type,
-        "status": delivery.status,
-        "attempts": delivery.attempts,
-        "next_attempt_at": delivery.next_attempt_at,
-        "created_at": delivery.created_at,
-        "livemode": delivery.mode == "live",
-    }
-
-
-def _attempt(attempt: AttemptRow) -> AttemptView:
-    excerpt = attempt.response_excerpt.decode("utf-8", "replace")[:EXCERPT_LENGTH_MAX]
-    return AttemptView(
-        attempt=attempt.attempt,
-        at=attempt.at,
-        status_code=attempt.status_code,
-        latency_ms=attempt.latency_ms,
-        error=attempt.error,
-        response_excerpt=excerpt,
-    )
-
-
-def fact_view(recorded: Recorded[Event]) -> FactView:
-    # Ciphertext of personal data tells nobody anything, and outlives its key in no log.
-    data = recorded.event.model_dump(mode="json", exclude={"customer_email", "at"})
-    context = recorded.context
-    return FactView(
-        position=recorded.position,
-        version=recorded.version,
-        name=recorded.event.name,
-        at=recorded.event.at,
-        recorded_at=recorded.recorded_at,
-        actor=context.actor,
-        policy_version=context.policy_version or data.get("policy_version"),
-        request_id=context.correlation_id,
-        data=_readable(data),
-    )
-
-
-def _readable(data: dict[str, Any]) -> dict[str, Any]:
-    """Ids as everywhere else in the API."""
-    prefixes = {"session_id": SESSION, "refund_id": REFUND}
-    return {
-        key: public_id(prefixes[key], UUID(value)) if key in prefixes else value
-        for key, value in data.items()
-    }
+def _transfer_id(chain_transfer_id: str) -> str:
+    return public_id(TRANSFER, transfer_stream_id(chain_transfer_id))

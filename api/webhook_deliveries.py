@@ -9,11 +9,10 @@ from api.bodies import DeliveriesQuery, id_in
 from api.lookup import delivery_id_of, find_delivery
 from api.routing import gateway_router, json_response, needs
 from api.services import Gateway, Who
-from api.views import (
-    ENDPOINT,
+from api.views import ENDPOINT, ListView
+from api.webhook_views import (
     DeliveryDetailView,
     DeliveryView,
-    ListView,
     delivery_detail,
     delivery_view,
 )

@@ -9,10 +9,9 @@ from api.bodies import NewWebhookEndpoint
 from api.idempotency import REPLAYED, claim_of, once
 from api.routing import gateway_router, json_response, needs
 from api.services import ApiServices, Gateway, Who
-from api.views import (
-    ENDPOINT,
+from api.views import ENDPOINT, ListView
+from api.webhook_views import (
     EndpointView,
-    ListView,
     NewEndpointView,
     endpoint_view,
     new_endpoint_view,

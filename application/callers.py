@@ -9,17 +9,18 @@ from domain.values import Mode
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A merchant's API key at work."""
+    """A merchant's API key at work, or the operator acting for the merchant."""
 
     merchant_id: UUID
     mode: Mode
     key_id: UUID
     scopes: tuple[str, ...]
     request_id: str
+    acting: str | None = None  # who, where it is no API key
 
     @property
     def actor(self) -> str:
-        return f"api_key:{self.key_id.hex}"
+        return self.acting or f"api_key:{self.key_id.hex}"
 
     def context(self) -> Context:
         return Context(

@@ -31,7 +31,8 @@ class TransferReport(Value):
     at: Moment
     sighting: Sighting
     confirmations: int
-    policy_version: int
+    policy_version: int  # the one the transfer was first seen under
+    rule: str = ""  # what that policy asks of this transfer, in words
 
 
 class ReorgReport(Value):

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 from uuid import UUID
 
+from domain import claim, delivery, merchant, payment, policy, refund, refund_float, transfer
 from domain import commands as c
-from domain import delivery, merchant, payment, refund, refund_float, transfer
 from domain.events import Event
 from domain.values import Mode, derived_id
 
@@ -37,6 +37,24 @@ MERCHANT = Decider[merchant.Merchant, c.MerchantCommand](
 DELIVERY = Decider[delivery.WebhookDelivery, c.DeliveryCommand](
     "webhook_delivery", delivery.decide, delivery.evolve
 )
+
+
+CLAIM = Decider[claim.PaymentClaim, c.ClaimCommand]("payment_claim", claim.decide, claim.evolve)
+POLICY = Decider[policy.PolicyHistory, c.SetConfirmationPolicy](
+    "confirmation_policy", policy.decide, policy.evolve
+)
+
+
+def payer_claim_id(network: str, wallet: str, payer: str) -> UUID:
+    return derived_id("payment_claim", network, wallet, "payer", payer)
+
+
+def hash_claim_id(network: str, wallet: str, tx_hash: str) -> UUID:
+    return derived_id("payment_claim", network, wallet, "tx_hash", tx_hash)
+
+
+def policy_stream_id(network: str) -> UUID:
+    return derived_id("confirmation_policy", network)
 
 
 def transfer_stream_id(transfer_id: str) -> UUID:

@@ -27,7 +27,7 @@ from application.ports import (
     Unavailable,
 )
 from domain.events import Event, JournalEntryPosted, Posting
-from domain.journal import postings_for, postings_for_unmatched
+from domain.journal import postings_for, postings_for_transfer
 from domain.values import Mode, derived_id
 
 S = TypeVar("S")
@@ -115,7 +115,7 @@ class UnitOfWork:
             return
         postings = postings_for(event, merchant_id)
         if decider.stream_type == TRANSFER.stream_type:
-            postings = postings_for_unmatched(event, loaded.state)
+            postings = postings_for_transfer(event, loaded.state)
         if postings:
             loaded.postings.append((loaded.version + len(loaded.new), event, postings))
 

@@ -4,20 +4,25 @@ Shapes  A Passage writes what passing one block (or one back-filled range) means
         what a reorg means; each is one transaction. Both name the cursor they were decided
         upon: if it is not the stored one any more, nothing is written. So two ingesters that
         both believe to be the leader cannot both write.
+        A Ripening confirms what the chain itself has come to call safe, between two blocks.
         Report numbers follow from the cursor: 1, 2, 3 ... per network, without gaps.
+        A Sighted is a sighting with its Terms: the version of the policy its transfer was first
+        seen under, and the rule that this version gave it. Both are stored and never change,
+        but for a rule of a block that leaves the chain and comes back.
         Headers, sightings and reports are marked, never deleted.
 Errors  CursorMoved   another ingester wrote, or an earlier write whose answer was lost did
         CoverageGap   the blocks to be passed do not follow those passed before
         ports.StoreUnavailable
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from domain.events import Sighting
+from domain.networks import ConfirmationRule, Finality
 
 
 class CursorMoved(Exception):  # noqa: N818 - named for what happened
@@ -54,6 +59,25 @@ class PassedHeader:
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """When a sighting counts as safe: decided when it was first seen."""
+
+    policy_version: int
+    rule: ConfirmationRule
+
+
+@dataclass(frozen=True, slots=True)
+class Sighted:
+    sighting: Sighting
+    terms: Terms
+    confirmed: bool = False  # it has been reported so
+
+
+Purse = tuple[str, str]
+"""Who receives and what: an address and an asset."""
+
+
+@dataclass(frozen=True, slots=True)
 class StoredReport:
     """An encoded report with its place in the order of its network."""
 
@@ -75,8 +99,8 @@ class Passage:
     cursor: Cursor
     first: int
     header: PassedHeader
-    sightings: tuple[Sighting, ...]
-    confirmed: tuple[Sighting, ...]
+    sightings: tuple[Sighted, ...]
+    confirmed: tuple[Sighted, ...]
     reports: tuple[StoredReport, ...]
     at: datetime
 
@@ -106,8 +130,19 @@ class Reexamination:
     network: str
     cursor: Cursor
     header: PassedHeader
-    sightings: tuple[Sighting, ...]
+    sightings: tuple[Sighted, ...]
     reports: tuple[StoredReport, ...]  # for those not seen the first time
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Ripening:
+    """Sightings that the chain's own word has made safe, though no block was passed."""
+
+    network: str
+    cursor: Cursor
+    confirmed: tuple[Sighted, ...]
+    reports: tuple[StoredReport, ...]
     at: datetime
 
 
@@ -149,20 +184,50 @@ class IngestStore(Protocol):
         """The block we hold canonical at that height, if its header was kept."""
         ...
 
+    async def newest_header(self, network: str, up_to: int) -> PassedHeader | None:
+        """The highest canonical block at or below that height whose header was kept."""
+        ...
+
     async def unattested(self, network: str, limit: int) -> Sequence[PassedHeader]:
         """Canonical blocks passed on one provider's word, oldest first."""
         ...
 
-    async def sightings_above(self, network: str, number: int) -> Sequence[Sighting]:
+    async def sightings_above(self, network: str, number: int) -> Sequence[Sighted]:
         """Canonical sightings in higher blocks, oldest first: what a reorg would orphan."""
         ...
 
-    async def sightings_in(self, network: str, block_hash: str) -> Sequence[Sighting]: ...
+    async def sightings_in(self, network: str, block_hash: str) -> Sequence[Sighted]: ...
+
+    async def first_terms(
+        self, network: str, transfer_ids: Collection[str]
+    ) -> Mapping[str, Terms]:
+        """Those of each transfer's first sighting, canonical still or not."""
+        ...
+
+    async def received(
+        self, network: str, purses: Collection[Purse], *, above: int
+    ) -> Mapping[Purse, int]:
+        """What canonical sightings in blocks above that number brought to each; 0 for none."""
+        ...
 
     async def unconfirmed(
-        self, network: str, *, up_to: int, attested_only: bool, limit: int
-    ) -> Sequence[Sighting]:
-        """Canonical sightings at or below a height that have not been reported confirmed."""
+        self,
+        network: str,
+        *,
+        head: int,
+        tag: Finality | None = None,
+        attested_only: bool,
+        limit: int,
+    ) -> Sequence[Sighted]:
+        """Canonical sightings whose rule is met, and which have not been reported confirmed.
+
+        Without a tag those that ask for a number of blocks, which `head` gives them; with one
+        those that wait for it, at or below `head`, the newest block that has it.
+        """
+        ...
+
+    async def awaited_tags(self, network: str, *, attested_only: bool) -> Mapping[Finality, int]:
+        """Each tag that an unconfirmed canonical sighting waits for, and the lowest such block."""
         ...
 
     async def pass_blocks(self, passage: Passage) -> Cursor: ...
@@ -170,6 +235,8 @@ class IngestStore(Protocol):
     async def orphan(self, orphaning: Orphaning) -> Cursor: ...
 
     async def reexamine(self, reexamination: Reexamination) -> Cursor: ...
+
+    async def confirm(self, ripening: Ripening) -> Cursor: ...
 
     async def unpublished(self, network: str, limit: int) -> Sequence[StoredReport]:
         """Reports not yet on the bus, in order."""

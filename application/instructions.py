@@ -52,8 +52,14 @@ def instructions_for(
 
 @dataclass(frozen=True, slots=True)
 class Confirmations:
+    """How far a payment is on its way to being safe.
+
+    Where the chain's own word is awaited there is nothing to count: none of one, then one of one.
+    """
+
     seen: int
     required: int
+    waiting_for: str | None = None  # in words, "a finalized block", while that is awaited
 
 
 def awaits_blocks(session: PaymentSession) -> bool:
@@ -64,14 +70,28 @@ def awaits_blocks(session: PaymentSession) -> bool:
 def confirmations_of(
     session: PaymentSession, network: Network, head: int | None
 ) -> Confirmations | None:
-    """Progress of the transfer that is furthest from being safe; None while nothing is seen."""
+    """Progress of the transfer that is furthest from being safe; None while nothing is seen.
+
+    By the rule for the amount due, or for what has arrived if that is more.
+    """
     counted = [t for t in session.transfers.values() if t.status in {"observed", "confirmed"}]
     if not counted:
         return None
-    required = network.policy.blocks
+    rule = network.policy.rule_for(
+        max(session.due.units, session.seen.units), _decimals(session, network)
+    )
+    required = 1 if rule.tag is not None else rule.blocks
     newest = max((t.block_number for t in counted if t.status == "observed"), default=None)
     if newest is None:
         return Confirmations(required, required)
+    if rule.tag is not None:
+        return Confirmations(0, required, waiting_for=rule.text)
     # Its own block counts as one, also while our view of the head is behind.
     seen = 1 if head is None else head - newest + 1
     return Confirmations(min(max(seen, 1), required), required)
+
+
+def _decimals(session: PaymentSession, network: Network) -> int:
+    return next(
+        token.decimals for token in network.tokens if network.asset(token) == session.due.asset
+    )

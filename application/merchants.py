@@ -64,6 +64,39 @@ class Merchants:
         await self._handler.execute(_context(merchant_id, mode, actor), work)
         return first_address
 
+    async def set_receiving_address(
+        self, merchant_id: UUID, mode: Mode, address: str, *, actor: str
+    ) -> None:
+        """The one wallet for sessions that are paid to it; `address` in lower case."""
+
+        async def work(unit: UnitOfWork) -> None:
+            command = c.SetReceivingAddress(at=unit.now, mode=mode, address=address)
+            await unit.decide(MERCHANT, merchant_id, command)
+
+        await self._handler.execute(_context(merchant_id, mode, actor), work)
+
+    async def set_tolerance(
+        self,
+        merchant_id: UUID,
+        mode: Mode,
+        *,
+        absolute_micros: int,
+        basis_points: int,
+        actor: str,
+    ) -> None:
+        """How much of new sessions may be missing. Raises ToleranceOutOfRange."""
+
+        async def work(unit: UnitOfWork) -> None:
+            command = c.SetTolerance(
+                at=unit.now,
+                mode=mode,
+                absolute_micros=absolute_micros,
+                basis_points=basis_points,
+            )
+            await unit.decide(MERCHANT, merchant_id, command)
+
+        await self._handler.execute(_context(merchant_id, mode, actor), work)
+
     async def create_api_key(
         self,
         merchant_id: UUID,

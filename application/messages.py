@@ -1,7 +1,7 @@
 """The public message for a fact, or none: a contract of its own, apart from the stored events.
 
 Shapes  {id: "evt_...", type, created_at, api_version, sequence, data}; `sequence` is the version
-        of the session's stream, so a receiver can drop what is older than what it has.
+        of the stream that `data` tells of, a session's or a transfer's, so a receiver can drop what is older than what it has.
         The bytes are made once, from the log alone, and are the same for ever.
 Units   amounts are decimal strings of the token; moments RFC 3339 in UTC with "Z".
 """
@@ -9,19 +9,22 @@ Units   amounts are decimal strings of the token; moments RFC 3339 in UTC with "
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import pydantic_core
 
-from application.deciders import PAYMENT
+from application.deciders import PAYMENT, TRANSFER, Decider, transfer_stream_id
 from application.instructions import WriteAddress
 from application.ports import EventStore, Recorded
 from domain import events as e
 from domain.money import Amount, decimal_of
 from domain.networks import NetworkBook
 from domain.payment import PaymentSession, SessionTransfer
+from domain.transfer import OnchainTransfer
 from domain.values import Mode, public_id
+
+S = TypeVar("S")
 
 API_VERSION = "2026-11-22"
 
@@ -36,6 +39,9 @@ _TYPES: dict[type[e.Event], str] = {
     e.PaymentReversed: "payment.reversed",
     e.PaymentRefundReserved: "refund.created",
     e.PaymentRefundReleased: "refund.failed",
+    e.PaymentRefundReversed: "refund.reversed",
+    e.OnchainTransferUnmatched: "transfer.unmatched",
+    e.OnchainTransferRefunded: "transfer.refunded",
 }
 
 
@@ -53,7 +59,7 @@ def message_type(event: e.Event) -> str | None:
 
 
 class Messages:
-    """Makes the message of a recorded fact, from the session as it stood right after it."""
+    """Makes the message of a recorded fact, from its stream as it stood right after it."""
 
     def __init__(self, store: EventStore, networks: NetworkBook, write: WriteAddress) -> None:
         self._store = store
@@ -65,26 +71,38 @@ class Messages:
         if kind is None:
             return None
         history = await self._store.read_stream(recorded.stream)
-        session = _folded(history, recorded.version)
-        return self._message(kind, recorded, session)
+        if recorded.stream.type == TRANSFER.stream_type:
+            transfer = _folded(TRANSFER, history, recorded.version)
+            if transfer.merchant_id is None:
+                return None  # nobody's: the operator sees it
+            mode = self._networks.get(transfer.sighting.network).mode
+            data = self._transfer_data(recorded.event, transfer, mode)
+            return _message(kind, recorded, data, transfer.merchant_id, mode)
+        session = _folded(PAYMENT, history, recorded.version)
+        data = self._data(recorded.event, session)
+        return _message(kind, recorded, data, session.merchant_id, session.mode)
 
-    def _message(self, kind: str, recorded: Recorded[e.Event], session: PaymentSession) -> Message:
-        message_id = public_id("evt", recorded.event_id)
-        body = {
-            "id": message_id,
-            "type": kind,
-            "created_at": moment_text(recorded.event.at),
-            "api_version": API_VERSION,
-            "sequence": recorded.version,
-            "data": self._data(recorded.event, session),
+    def _transfer_data(
+        self, event: e.Event, transfer: OnchainTransfer, mode: Mode
+    ) -> dict[str, Any]:
+        sighting = transfer.sighting
+        symbol, decimals = self._networks.unit_of(sighting.amount.asset)
+        refund_id = event.refund_id if isinstance(event, e.OnchainTransferRefunded) else None
+        return {
+            "transfer_id": public_id("tr", transfer_stream_id(sighting.transfer_id)),
+            "livemode": mode == "live",
+            "network": sighting.network,
+            "token": symbol,
+            "amount": decimal_of(sighting.amount.units, decimals),
+            "from": self._write(sighting.sender),
+            "to": self._write(sighting.recipient),
+            "tx_hash": sighting.tx_hash,
+            "chain_transfer_id": sighting.transfer_id,
+            "status": transfer.status,
+            "verdict": transfer.verdict,
+            "reason": transfer.reason,
+            "refund_id": public_id("rf", refund_id) if refund_id is not None else None,
         }
-        return Message(
-            id=message_id,
-            type=kind,
-            merchant_id=session.merchant_id,
-            mode=session.mode,
-            body=pydantic_core.to_json(body),
-        )
 
     def _data(self, event: e.Event, session: PaymentSession) -> dict[str, Any]:
         network, token = self._networks.of_asset(session.due.asset)
@@ -127,13 +145,32 @@ class Messages:
         }
 
 
-def _folded(history: Sequence[Recorded[e.Event]], version: int) -> PaymentSession:
-    session: PaymentSession | None = None
+def _message(
+    kind: str,
+    recorded: Recorded[e.Event],
+    data: dict[str, Any],
+    merchant_id: UUID,
+    mode: Mode,
+) -> Message:
+    message_id = public_id("evt", recorded.event_id)
+    body = {
+        "id": message_id,
+        "type": kind,
+        "created_at": moment_text(recorded.event.at),
+        "api_version": API_VERSION,
+        "sequence": recorded.version,
+        "data": data,
+    }
+    return Message(message_id, kind, merchant_id, mode, pydantic_core.to_json(body))
+
+
+def _folded(decider: Decider[S, Any], history: Sequence[Recorded[e.Event]], version: int) -> S:
+    state: S | None = None
     for fact in history:
         if fact.version <= version:
-            session = PAYMENT.evolve(session, fact.event)
-    assert session is not None
-    return session
+            state = decider.evolve(state, fact.event)
+    assert state is not None
+    return state
 
 
 def moment_text(moment: datetime) -> str:
@@ -146,6 +183,8 @@ def _refund(event: e.Event, text: Callable[[Amount], str]) -> dict[str, Any] | N
             status, tx_hash, reason = "pending", None, None
         case e.PaymentRefunded():
             status, tx_hash, reason = "completed", event.tx_hash, None
+        case e.PaymentRefundReversed():
+            status, tx_hash, reason = "pending", None, "a reorg removed its transaction"
         case e.PaymentRefundReleased():
             status, tx_hash, reason = "failed", None, event.reason
         case _:

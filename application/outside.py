@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Literal, Protocol
 from uuid import UUID
 
-from domain.networks import Network
+from domain.networks import Finality, Network
 
 # ---------------------------------------------------------------- bus
 
@@ -85,6 +85,14 @@ class Receipt:
     block_hash: str
     succeeded: bool
     transfers: tuple[tuple[str, str, str, int], ...]  # token, sender, recipient, units
+    gas_used: int
+    effective_gas_price: int  # wei per gas
+    data_fee: int = 0  # wei: what rollups take on top, for keeping the transaction elsewhere
+
+    @property
+    def cost(self) -> int:
+        """What the sender paid for it, in wei; also where it failed."""
+        return self.gas_used * self.effective_gas_price + self.data_fee
 
 
 class ChainClient(Protocol):
@@ -93,6 +101,14 @@ class ChainClient(Protocol):
     network: Network
 
     async def head_number(self) -> int: ...
+
+    async def block_hash(self, number: int) -> str | None:
+        """Of the block that this node's chain has at this height; None where it ends before."""
+        ...
+
+    async def tagged_number(self, tag: Finality) -> int | None:
+        """The newest block the chain itself calls safe or finalized; None where it names none."""
+        ...
 
     async def receipt(self, tx_hash: str) -> Receipt | None: ...
 
@@ -168,6 +184,14 @@ class OutgoingBook(Protocol):
         """Close the refund unpaid, so that nobody can reserve it later.
 
         Gives the row of the refund as it is: not refused, if it was reserved before.
+        """
+        ...
+
+    async def withdraw(self, refund_id: UUID, reason: str) -> Outgoing:
+        """Take back what was reserved, unless the signer has approved it.
+
+        Gives the row as it is then: refused, or with the nonce the signer gave it before. Of an
+        approval and a withdrawal at the same moment exactly one happens.
         """
         ...
 

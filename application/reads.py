@@ -16,6 +16,7 @@ from domain.delivery import WebhookDelivery
 from domain.matching import AddressOwner
 from domain.payment import PaymentSession
 from domain.refund import Refund
+from domain.transfer import OnchainTransfer, Resolution
 from domain.values import Mode
 
 T = TypeVar("T")
@@ -101,6 +102,7 @@ class RefundReads(Protocol):
         mode: Mode,
         *,
         session_id: UUID | None = None,
+        transfer_id: str | None = None,
         limit: int = 20,
         cursor: str | None = None,
     ) -> Page[RefundRow]: ...
@@ -109,8 +111,51 @@ class RefundReads(Protocol):
         """Refunds neither completed nor failed, oldest first."""
         ...
 
-    async def completed_since(self, moment: datetime, limit: int) -> Sequence[RefundRow]:
+    async def completed_since(
+        self, moment: datetime, limit: int, *, cursor: str | None = None
+    ) -> Page[RefundRow]:
         """Refunds that completed at this moment or later, the latest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TransferRow:
+    transfer: OnchainTransfer
+    version: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransferQuery:
+    """Transfers of one merchant: those that wait for a decision, unless others are asked for."""
+
+    merchant_id: UUID
+    mode: Mode
+    limit: int = 20
+    cursor: str | None = None
+    # Of those that are nobody's, the ones about which this was decided; "open" has also those
+    # that a reorg has taken out.
+    resolution: Resolution | None = None
+    everything: bool = False  # also those that belong to a session or to the refund float
+    network: str | None = None
+    assets: tuple[str, ...] | None = None
+    tx_hash: str | None = None
+    sender: str | None = None
+
+
+class InboxReads(Protocol):
+    async def page(self, query: TransferQuery) -> Page[TransferRow]: ...
+
+    async def concerning(self, session: PaymentSession, limit: int) -> Sequence[TransferRow]:
+        """What went to the session's address, perhaps for it, and is nobody's; newest first.
+
+        To a wallet that sessions share: only what its proven payers sent since it was opened,
+        and the transactions announced for it.
+        """
+        ...
+
+    async def newest(self, limit: int) -> Sequence[TransferRow]:
+        """What waits for a decision, of every merchant and of none: for the operator."""
         ...
 
 

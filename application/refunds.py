@@ -4,12 +4,21 @@ Units   amounts come as decimal strings of the session's token.
 Errors  refusals name the field: payment_session_id, amount, to_address.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from collections.abc import Set as AbstractSet
 from uuid import UUID
 
 from application.callers import Caller, Claim
-from application.deciders import MERCHANT, PAYMENT, REFUND, REFUND_FLOAT, float_id
+from application.deciders import (
+    MERCHANT,
+    PAYMENT,
+    REFUND,
+    REFUND_FLOAT,
+    TRANSFER,
+    float_id,
+)
 from application.handling import Answer, Handler, UnitOfWork
+from application.inbox import owned
 from application.ports import Ids, Overdraft, ParseAddress
 from application.reads import WatchList
 from domain import commands as c
@@ -21,9 +30,10 @@ from domain.errors import (
     RefundNotPossible,
     SessionUnknown,
 )
+from domain.events import Sighting
 from domain.merchant import RefundWallet
 from domain.money import Amount, units_of
-from domain.networks import ZERO_ADDRESS, NetworkBook
+from domain.networks import ZERO_ADDRESS, Network, NetworkBook
 from domain.payment import PaymentSession
 from domain.refund import Refund
 
@@ -65,12 +75,15 @@ class Refunds:
             session = await _session(unit, session_id, caller)
             wallet = await _refund_wallet(unit, caller)
             destination = explicit or _payer(session)
-            await self._refuse_forbidden(session, destination, wallet)
+            network = self._networks.get(session.network)
+            ours = {wallet.address, session.deposit_address}
+            await self._refuse_forbidden(network, destination, ours)
             units = self._units(session, amount)
             command = c.RequestRefund(
                 at=unit.now,
                 refund_id=refund_id,
                 session_id=session_id,
+                transfer_id=None,
                 merchant_id=caller.merchant_id,
                 mode=caller.mode,
                 network=session.network,
@@ -80,8 +93,64 @@ class Refunds:
                 wallet_index=wallet.index,
                 reason=reason,
             )
-            return await _reserve(unit, command)
+            reserve = c.ReserveRefund(at=unit.now, refund_id=refund_id, amount=units)
+            await unit.decide(PAYMENT, session_id, reserve)
+            return await _requested(unit, command)
 
+        return await self._execute(work, caller, claim, respond)
+
+    async def request_for_transfer(
+        self,
+        stream_id: UUID,
+        reason: str,
+        to_address: str | None,
+        caller: Caller,
+        claim: Claim | None,
+        respond: Callable[[Refund], Answer],
+    ) -> Refund:
+        """Give back a transfer of the inbox, all of it, to its sender or to another address.
+
+        Beyond the refusals of `request`: TransferUnknown, TransferNotUnmatched,
+        TransferNotOnChain, TransferNotConfirmed, ReasonMissing.
+        """
+        refund_id = self._ids.new()
+        explicit = self._parse_address(to_address) if to_address is not None else None
+
+        async def work(unit: UnitOfWork) -> Refund:
+            known = await unit.load(TRANSFER, stream_id)
+            sighting = owned(known, caller, self._networks).sighting
+            self._refuse_unaccepted(sighting)
+            reserve = c.ReserveTransferRefund(at=unit.now, refund_id=refund_id, reason=reason)
+            await unit.decide(TRANSFER, stream_id, reserve, mode=caller.mode)
+            wallet = await _refund_wallet(unit, caller)
+            destination = explicit or sighting.sender
+            network = self._networks.get(sighting.network)
+            await self._refuse_forbidden(network, destination, {wallet.address})
+            command = c.RequestRefund(
+                at=unit.now,
+                refund_id=refund_id,
+                session_id=None,
+                transfer_id=sighting.transfer_id,
+                merchant_id=caller.merchant_id,
+                mode=caller.mode,
+                network=sighting.network,
+                amount=sighting.amount,
+                destination=destination,
+                wallet=wallet.address,
+                wallet_index=wallet.index,
+                reason=reason,
+            )
+            return await _requested(unit, command)
+
+        return await self._execute(work, caller, claim, respond)
+
+    async def _execute(
+        self,
+        work: Callable[[UnitOfWork], Awaitable[Refund]],
+        caller: Caller,
+        claim: Claim | None,
+        respond: Callable[[Refund], Answer],
+    ) -> Refund:
         try:
             return await self._handler.execute(
                 caller.context(), work, claim=claim, respond=respond
@@ -90,6 +159,16 @@ class Refunds:
             raise RefundFloatTooSmall(
                 "the refund wallet does not hold enough; top it up and ask again"
             ) from overdraft
+
+    def _refuse_unaccepted(self, sighting: Sighting) -> None:
+        """The signer pays in accepted tokens only."""
+        token = self._networks.get(sighting.network).token_at(sighting.token)
+        if token is None or not token.accepted:
+            raise RefundNotPossible(
+                f"{self._networks.unit_of(sighting.amount.asset)[0]} is not paid by the refund "
+                "wallet: send it back from your own wallet, then dismiss it here",
+                field="transfer_id",
+            )
 
     def _units(self, session: PaymentSession, amount: str | None) -> Amount:
         if amount is None:
@@ -101,15 +180,14 @@ class Refunds:
         return Amount(units=units, asset=session.due.asset)
 
     async def _refuse_forbidden(
-        self, session: PaymentSession, destination: str, wallet: RefundWallet
+        self, network: Network, destination: str, ours: AbstractSet[str]
     ) -> None:
-        network = self._networks.get(session.network)
         if destination == ZERO_ADDRESS:
             raise AddressForbidden("the zero address would burn the money")
         if network.token_at(destination) is not None:
             raise AddressForbidden("a token contract would keep the money for ever")
-        ours = await self._watch.owner_of(network.name, destination)
-        if ours is not None or destination in {wallet.address, session.deposit_address}:
+        owner = await self._watch.owner_of(network.name, destination)
+        if owner is not None or destination in ours:
             raise AddressForbidden("this is an address of the gateway's own merchants")
 
 
@@ -140,9 +218,8 @@ def _payer(session: PaymentSession) -> str:
     return payers[0]
 
 
-async def _reserve(unit: UnitOfWork, command: c.RequestRefund) -> Refund:
-    reserve = c.ReserveRefund(at=unit.now, refund_id=command.refund_id, amount=command.amount)
-    await unit.decide(PAYMENT, command.session_id, reserve)
+async def _requested(unit: UnitOfWork, command: c.RequestRefund) -> Refund:
+    """The float's part and the refund itself; whose money it is has been set aside already."""
     held = c.ReserveFloat(at=unit.now, refund_id=command.refund_id, amount=command.amount)
     float_stream = float_id(command.merchant_id, command.mode, command.amount.asset)
     await unit.decide(

@@ -25,13 +25,17 @@ from domain.errors import (
     AmountOutOfRange,
     CurrencyUnknown,
     ExpiryOutOfRange,
+    PayByUnknown,
+    ReceivingAddressMissing,
     SessionUnknown,
     WalletMissing,
 )
-from domain.events import Event, Sealed
+from domain.events import Event, PayBy, Sealed
+from domain.merchant import EXACT, Merchant, Tolerance
 from domain.money import Amount, decimal_of, units_of
 from domain.networks import Network, NetworkBook, Token
 from domain.payment import PaymentSession
+from domain.values import Mode
 
 USD_PLACES = 2
 WINDOW_SECONDS_DEFAULT = 7 * 24 * 3600
@@ -54,6 +58,7 @@ class NewSession:
     customer_email: str | None = None
     metadata: dict[str, str] = field(default_factory=dict)
     expires_in: int | None = None
+    pay_by: str | None = None
 
 
 class Sessions:
@@ -86,7 +91,10 @@ class Sessions:
         network = self._network(new, caller)
         due = self._due(new, network)
         window_seconds = _window_seconds(new)
-        index, address = await self._address(caller)
+        merchant = await self._handler.load(MERCHANT, caller.merchant_id)
+        pay_by = _pay_by(new, merchant, caller.mode)
+        index, address = await self._address(pay_by, merchant, caller)
+        tolerance = _tolerance(merchant, caller.mode).of(due, _token(new, network).decimals)
         session_id = self._ids.new()
         email = await self._sealed(session_id, new.customer_email)
 
@@ -98,6 +106,8 @@ class Sessions:
                 mode=caller.mode,
                 network=network.name,
                 due=due,
+                pay_by=pay_by,
+                tolerance=tolerance,
                 deposit_address=address,
                 deposit_index=index,
                 expires_at=unit.now + timedelta(seconds=window_seconds),
@@ -165,21 +175,53 @@ class Sessions:
             raise AmountOutOfRange(f"the amount must be from {AMOUNT_MIN} to {most} USD")
         return Amount(units=units, asset=network.asset(token))
 
-    async def _address(self, caller: Caller) -> tuple[int, str]:
-        merchant = await self._handler.load(MERCHANT, caller.merchant_id)
+    async def _address(
+        self, pay_by: PayBy, merchant: Merchant | None, caller: Caller
+    ) -> tuple[int | None, str]:
+        if pay_by == "merchant_wallet":
+            wallet = merchant.receiving_addresses.get(caller.mode) if merchant else None
+            if wallet is None:
+                raise ReceivingAddressMissing(
+                    f"set the receiving address for {caller.mode} mode first: "
+                    "it is the wallet these customers pay to"
+                )
+            return None, wallet
         key = merchant.extended_public_keys.get(caller.mode) if merchant else None
         if key is None:
             raise WalletMissing(
                 f"set the extended public key for {caller.mode} mode first: "
                 "customers pay to addresses derived from it"
             )
-        return await self._addresses.allocate(caller.merchant_id, caller.mode, key)
+        index, address = await self._addresses.allocate(caller.merchant_id, caller.mode, key)
+        if merchant is not None and address == merchant.receiving_addresses.get(caller.mode):
+            # Of the same seed: an address that many sessions share cannot be one session's own.
+            return await self._addresses.allocate(caller.merchant_id, caller.mode, key)
+        return index, address
 
     async def _sealed(self, session_id: UUID, email: str | None) -> Sealed | None:
         if email is None:
             return None
         subject = f"payment_session:{session_id.hex}"
         return Sealed(subject=subject, ciphertext=await self._vault.seal(subject, email))
+
+
+def _pay_by(new: NewSession, merchant: Merchant | None, mode: Mode) -> PayBy:
+    """As asked for; else an address of its own, which works from anywhere, where there can be."""
+    match new.pay_by:
+        case "deposit_address" | "merchant_wallet" as asked:
+            return asked
+        case str():
+            raise PayByUnknown('pay_by is "deposit_address" or "merchant_wallet"')
+    only_wallet = (
+        merchant is not None
+        and mode not in merchant.extended_public_keys
+        and mode in merchant.receiving_addresses
+    )
+    return "merchant_wallet" if only_wallet else "deposit_address"
+
+
+def _tolerance(merchant: Merchant | None, mode: Mode) -> Tolerance:
+    return EXACT if merchant is None else merchant.tolerances.get(mode, EXACT)
 
 
 def _token(new: NewSession, network: Network) -> Token:

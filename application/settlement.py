@@ -8,6 +8,7 @@ Errors  none of its own: reports are never refused. Outages pass through and the
 
 from uuid import UUID
 
+from application.attribution import credit, note_for_claims, whose
 from application.chain_messages import SOURCE, ChainReport, ReorgReport, TransferReport
 from application.deciders import (
     PAYMENT,
@@ -21,7 +22,7 @@ from application.ports import AlreadyProcessed, Context, InboxMessage, Stream, U
 from application.reads import Progress, WatchList
 from domain import commands as c
 from domain.events import ReorgDetected, Sighting
-from domain.matching import AddressOwner, attribute
+from domain.matching import AddressOwner
 from domain.networks import NetworkBook
 from domain.transfer import OnchainTransfer
 from domain.values import derived_id
@@ -90,14 +91,16 @@ class Settlement:
         before = await unit.load(TRANSFER, stream_id)
         if before is not None and report.report_number <= before.report_number:
             return
-        whose = await self._attribution(unit, report, before)
+        verdict = await self._attribution(unit, report, before)
         mode = self._networks.get(report.sighting.network).mode
-        after = await unit.decide(TRANSFER, stream_id, _command(report, whose, unit), mode=mode)
+        after = await unit.decide(TRANSFER, stream_id, _command(report, verdict, unit), mode=mode)
         assert after is not None
         if after.purpose == "payment_session" and after.subject_id is not None:
             await _settle_session(unit, report, after.subject_id)
         elif after.purpose == "refund_float" and after.merchant_id is not None:
             await self._settle_float(unit, after, after.merchant_id)
+        elif after.waits and before is not None and not before.on_chain:
+            await self._look_again(unit, after)
 
     async def _attribution(
         self, unit: UnitOfWork, report: TransferReport, known: OnchainTransfer | None
@@ -108,14 +111,29 @@ class Settlement:
                 purpose=known.purpose or "unmatched",
                 subject_id=known.subject_id,
                 merchant_id=known.merchant_id,
+                verdict=known.verdict,
                 reason=known.reason,
             )
         sighting = report.sighting
         owner = await self._owner(sighting)
-        session = None
-        if owner is not None and owner.purpose == "payment_session":
-            session = await unit.load(PAYMENT, owner.subject_id)
-        return attribute(sighting, owner, session)
+        verdict = await whose(unit, sighting, owner, self._networks)
+        if owner is not None and owner.purpose == "merchant_wallet" and not verdict.subject_id:
+            await note_for_claims(unit, sighting)
+        return verdict
+
+    async def _look_again(self, unit: UnitOfWork, transfer: OnchainTransfer) -> None:
+        """Back on the chain: somebody may have claimed it while it was gone."""
+        owner = await self._owner(transfer.sighting)
+        verdict = await whose(unit, transfer.sighting, owner, self._networks)
+        if owner is None or owner.purpose != "merchant_wallet" or verdict.subject_id is None:
+            return
+        command = c.AssignTransfer(
+            at=unit.now,
+            session_id=verdict.subject_id,
+            verdict=verdict.verdict,
+            reason=f"{verdict.reason}, while a reorg had removed it",
+        )
+        await credit(unit, transfer.sighting.transfer_id, command, self._networks)
 
     async def _owner(self, sighting: Sighting) -> AddressOwner | None:
         """Nobody is believed only of a watch list that has seen the whole log: this is for ever."""
@@ -162,6 +180,7 @@ def _command(report: TransferReport, whose: c.Attribution, unit: UnitOfWork) -> 
                 attribution=whose,
                 confirmations=report.confirmations,
                 policy_version=report.policy_version,
+                rule=report.rule,
             )
         case "retracted":
             return c.ReportRetracted(
@@ -177,6 +196,8 @@ async def _settle_session(unit: UnitOfWork, report: TransferReport, session_id: 
     if report.kind == "retracted":
         await _retract(unit, sighting.transfer_id, session_id)
         return
+    if report.kind == "observed":
+        await _retract(unit, sighting.transfer_id, session_id, confirmed_only=True)
     observe = c.ObserveTransfer(at=unit.now, sighting=sighting)
     await unit.decide(PAYMENT, session_id, observe)
     if report.kind == "confirmed":
@@ -186,15 +207,22 @@ async def _settle_session(unit: UnitOfWork, report: TransferReport, session_id: 
             block_hash=sighting.block_hash,
             confirmations=report.confirmations,
             policy_version=report.policy_version,
+            rule=report.rule,
         )
         await unit.decide(PAYMENT, session_id, confirm)
 
 
-async def _retract(unit: UnitOfWork, transfer_id: str, session_id: UUID) -> None:
-    """The newest report says it is nowhere: so it leaves the block the session holds it in."""
+async def _retract(
+    unit: UnitOfWork, transfer_id: str, session_id: UUID, *, confirmed_only: bool = False
+) -> None:
+    """The newest report says it is nowhere: so it leaves the block the session holds it in.
+
+    Or it says that it is only seen: where it is confirmed the report of its loss was overtaken,
+    also in the same block, which can leave the chain and come back.
+    """
     session = await unit.load(PAYMENT, session_id)
     known = session.transfers.get(transfer_id) if session is not None else None
-    if known is None:
+    if known is None or (confirmed_only and known.status != "confirmed"):
         return
     retract = c.RetractTransfer(at=unit.now, transfer_id=transfer_id, block_hash=known.block_hash)
     await unit.decide(PAYMENT, session_id, retract)

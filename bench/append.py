@@ -65,6 +65,8 @@ def session_created(session_id: UUID) -> SessionCreated:
         mode="test",
         network="local",
         due=Amount(units=10_000_000, asset="eip155:31337/erc20:0x" + "aa" * 20),
+        pay_by="deposit_address",
+        tolerance=Amount(units=0, asset="eip155:31337/erc20:0x" + "aa" * 20),
         deposit_address="0x" + "dd" * 20,
         deposit_index=7,
         expires_at=AT,

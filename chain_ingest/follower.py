@@ -1,7 +1,8 @@
 """One network, header by header: connect, disconnect, and whatever follows from both.
 
-Shapes  `step` does one thing: begins, passes one block (or one back-filled range), unwinds one
-        reorg, or reads one unattested block again. It decides from the stored cursor each time,
+Shapes  `step` does one thing: begins, confirms what the chain has come to call safe, passes one
+        block (or one back-filled range), unwinds one reorg, or reads one unattested block again.
+        Before the first one it adopts the configured confirmation policy, once a lease. It decides from the stored cursor each time,
         so a step that failed half-way, or whose answer was lost, is simply done again.
         A head below our cursor with the same blocks is a lagging node, not a reorg; a different
         block at any height we hold is one.
@@ -14,7 +15,7 @@ import asyncio
 
 import structlog
 
-from application.ingest import BlockRef, Cursor, CursorMoved, IngestStore
+from application.ingest import BlockRef, Cursor, CursorMoved, IngestStore, Sighted
 from application.ports import Clock, Unavailable
 from chain_ingest.backfill import Backfill
 from chain_ingest.canonical import (
@@ -26,10 +27,12 @@ from chain_ingest.canonical import (
     Step,
     next_step,
 )
+from chain_ingest.finality import Tags
 from chain_ingest.passing import Passing, ref_of
 from chain_ingest.pauses import pause
 from chain_ingest.providers import Agreed, NoQuorum, Providers
 from chain_ingest.scanner import Scanner
+from chain_ingest.terms import Policy
 from chain_ingest.watch import Watch
 from domain.networks import Network
 
@@ -49,6 +52,7 @@ class Follower:
         network: Network,
         providers: Providers,
         store: IngestStore,
+        policy: Policy,
         watch: Watch,
         passing: Passing,
         clock: Clock,
@@ -59,17 +63,20 @@ class Follower:
         self._network = network
         self._providers = providers
         self._store = store
+        self._policy = policy
         self._watch = watch
         self._passing = passing
         self._clock = clock
         self._scanner = Scanner(network, providers)
         self._backfill = Backfill(providers, self._scanner)
+        self._tags = Tags(network, providers, store, clock)
         self._start_block = start_block
         self._trouble: str | None = None
         self._outage_seconds = OUTAGE_SECONDS_FIRST
 
     async def run(self, stop: asyncio.Event) -> None:
         await self._providers.check()
+        self._policy.forget()
         poll_seconds = self._network.block_seconds / POLLS_A_BLOCK
         poll_seconds = min(max(poll_seconds, POLL_SECONDS_MIN), POLL_SECONDS_MAX)
         while not stop.is_set():
@@ -106,12 +113,17 @@ class Follower:
 
     async def step(self) -> bool:
         """Do one thing; False when there is nothing to do."""
+        await self._policy.adopt()
         cursor = await self._store.cursor(self._network.name)
         tip = await self._providers.tip()
         if tip is None:
             raise NoQuorum("too few providers tell their head")
         if cursor is None:
             return await self._begin(tip.number)
+        if self._policy.has_tags and await self._passing.confirm_tagged(
+            cursor, await self._tags.reached()
+        ):
+            return True
         if await self._caught_up_by_range(cursor, tip.number):
             return True
         height = min(tip.number, cursor.number + 1)
@@ -184,7 +196,7 @@ class Follower:
             raise NoQuorum("a reorg on one provider's word is not followed")
         _, orphaned = await self._passing.orphan(cursor, step.fork, step.tip)
         depth = cursor.number - step.fork.number
-        say = log.error if depth >= self._network.policy.blocks else log.warning
+        say = log.error if self._too_deep(depth, orphaned) else log.warning
         say(
             "reorg",
             network=self._network.name,
@@ -192,6 +204,12 @@ class Follower:
             fork=step.fork.number,
             orphaned=len(orphaned),
         )
+
+    def _too_deep(self, depth: int, orphaned: tuple[Sighted, ...]) -> bool:
+        """Whether it took a confirmed transfer, or would have taken one of the smallest amount."""
+        policy = self._network.policy
+        broken = policy.tag is None and depth >= policy.blocks
+        return broken or any(each.confirmed for each in orphaned)
 
     async def _read_again(self, cursor: Cursor, block: Agreed) -> bool:
         """With a quorum back, blocks passed on one word are read again, the oldest first."""

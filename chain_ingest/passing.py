@@ -1,10 +1,15 @@
 """Writes what passing blocks means: sightings, what they confirm, and the reports of both.
 
-Shapes  A new sighting is observed; sightings that now stand deep enough are confirmed. Both need
-        attested words: the sighting's own, and that of the block that buries it; unless the
-        network's policy takes one provider's word.
+Shapes  A new sighting is observed, and gets its terms; sightings whose rule is met are confirmed:
+        a number of blocks with the block that makes it full, a tag whenever the chain has moved
+        it on. Both need attested words: the sighting's own, and that of the block that buries
+        it; unless the policy configured now takes one provider's word. (How far its providers
+        are trusted is a matter of this process, and so not of the version.)
 Units   confirmations: head number minus block number plus one.
 """
+
+from collections.abc import Mapping
+from dataclasses import replace
 
 from application.chain_messages import head_subject
 from application.ingest import (
@@ -15,17 +20,20 @@ from application.ingest import (
     Passage,
     PassedHeader,
     Reexamination,
+    Ripening,
+    Sighted,
 )
 from application.outside import Bus
 from application.ports import Clock
 from chain_ingest.outbox import OutboxPublisher
 from chain_ingest.providers import Agreed
 from chain_ingest.reports import Numbering
+from chain_ingest.terms import Policy
 from chain_ingest.transfers import moment_of
 from domain.events import Sighting
-from domain.networks import Network
+from domain.networks import Finality, Network
 
-CONFIRMED_AT_ONCE_MAX = 5_000  # with one block; the next one confirms the rest
+CONFIRMED_AT_ONCE_MAX = 5_000  # in one write; the next one confirms the rest
 
 
 class Passing:
@@ -33,12 +41,14 @@ class Passing:
         self,
         network: Network,
         store: IngestStore,
+        policy: Policy,
         outbox: OutboxPublisher,
         bus: Bus,
         clock: Clock,
     ) -> None:
         self._network = network
         self._store = store
+        self._policy = policy
         self._outbox = outbox
         self._bus = bus
         self._clock = clock
@@ -53,19 +63,20 @@ class Passing:
         """Blocks `first` to `block` are scanned; these sightings were in them."""
         head = block.header.number
         at = self._clock.now()
-        confirmed = await self._confirmed_by(block, sightings)
+        seen = await self._policy.terms_for(sightings)
+        confirmed = await self._confirmed_by(block, seen)
         numbering = Numbering(self._network, cursor, at)
-        for sighting in sightings:
-            numbering.observed(sighting, head)
-        for sighting in confirmed:
-            numbering.confirmed(sighting, head)
+        for each in seen:
+            numbering.observed(each, head)
+        for each in confirmed:
+            numbering.confirmed(each, head)
         moved = await self._store.pass_blocks(
             Passage(
                 network=self._network.name,
                 cursor=cursor,
                 first=first,
                 header=passed(block),
-                sightings=sightings,
+                sightings=seen,
                 confirmed=confirmed,
                 reports=numbering.reports,
                 at=at,
@@ -75,35 +86,66 @@ class Passing:
         return moved
 
     async def _confirmed_by(
-        self, block: Agreed, fresh: tuple[Sighting, ...]
-    ) -> tuple[Sighting, ...]:
-        policy = self._network.policy
-        if not (block.attested or policy.allow_unattested):
+        self, block: Agreed, fresh: tuple[Sighted, ...]
+    ) -> tuple[Sighted, ...]:
+        one_will_do = self._network.policy.allow_unattested
+        if not (block.attested or one_will_do):
             return ()
-        up_to = block.header.number - policy.blocks + 1
+        head = block.header.number
         older = await self._store.unconfirmed(
             self._network.name,
-            up_to=up_to,
-            attested_only=not policy.allow_unattested,
+            head=head,
+            attested_only=not one_will_do,
             limit=CONFIRMED_AT_ONCE_MAX,
         )
         deep_already = (
-            sighting
-            for sighting in fresh
-            if sighting.block_number <= up_to and (sighting.attested or policy.allow_unattested)
+            each
+            for each in fresh
+            if each.terms.rule.tag is None
+            and each.sighting.block_number + each.terms.rule.blocks - 1 <= head
+            and (each.sighting.attested or one_will_do)
         )
         return (*older, *deep_already)
 
+    async def confirm_tagged(self, cursor: Cursor, reached: Mapping[Finality, int]) -> bool:
+        """Confirm what waits for a tag, where the chain has reached it; False for nothing."""
+        ripe: list[Sighted] = []
+        for tag, number in reached.items():
+            ripe += await self._store.unconfirmed(
+                self._network.name,
+                head=min(number, cursor.number),
+                tag=tag,
+                attested_only=not self._network.policy.allow_unattested,
+                limit=CONFIRMED_AT_ONCE_MAX,
+            )
+        if not ripe:
+            return False
+        at = self._clock.now()
+        numbering = Numbering(self._network, cursor, at)
+        for each in ripe:
+            numbering.confirmed(each, cursor.number)
+        await self._store.confirm(
+            Ripening(
+                network=self._network.name,
+                cursor=cursor,
+                confirmed=tuple(ripe),
+                reports=numbering.reports,
+                at=at,
+            )
+        )
+        await self._tell(numbering, cursor.number)
+        return True
+
     async def orphan(
         self, cursor: Cursor, fork: BlockRef, tip: BlockRef
-    ) -> tuple[Cursor, tuple[Sighting, ...]]:
+    ) -> tuple[Cursor, tuple[Sighted, ...]]:
         """Blocks above the fork are gone: say so first, then retract what they held."""
         orphaned = tuple(await self._store.sightings_above(self._network.name, fork.number))
         at = self._clock.now()
         numbering = Numbering(self._network, cursor, at)
         numbering.reorg(cursor, fork, tip, orphaned)
-        for sighting in orphaned:
-            numbering.retracted(sighting)
+        for each in orphaned:
+            numbering.retracted(each)
         moved = await self._store.orphan(
             Orphaning(
                 network=self._network.name,
@@ -121,20 +163,27 @@ class Passing:
     ) -> Cursor:
         """A block first read through one provider: now attested, perhaps with more in it."""
         known = {
-            sighting.transfer_id
-            for sighting in await self._store.sightings_in(self._network.name, block.header.hash)
+            each.sighting.transfer_id: each
+            for each in await self._store.sightings_in(self._network.name, block.header.hash)
         }
+        again = [
+            replace(known[each.transfer_id], sighting=each)
+            for each in sightings
+            if each.transfer_id in known
+        ]
+        missed = await self._policy.terms_for(
+            [each for each in sightings if each.transfer_id not in known]
+        )
         at = self._clock.now()
         numbering = Numbering(self._network, cursor, at)
-        for sighting in sightings:
-            if sighting.transfer_id not in known:
-                numbering.observed(sighting, cursor.number)
+        for each in missed:
+            numbering.observed(each, cursor.number)
         moved = await self._store.reexamine(
             Reexamination(
                 network=self._network.name,
                 cursor=cursor,
                 header=passed(block),
-                sightings=sightings,
+                sightings=(*again, *missed),
                 reports=numbering.reports,
                 at=at,
             )

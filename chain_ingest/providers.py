@@ -12,7 +12,7 @@ Errors  Misconfigured   wrong chain, or a token whose decimals are not ours: ref
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -22,7 +22,7 @@ from application.chain_source import ChainSource, Header, LogEntry, RangeRefused
 from application.ports import Clock, Unavailable
 from chain_ingest.health import Health
 from chain_ingest.proof import why_header_lies, why_receipts_lie
-from domain.networks import Network
+from domain.networks import Finality, Network
 
 log = structlog.get_logger(__name__)
 
@@ -105,13 +105,35 @@ class Providers:
 
     async def finalized(self) -> Agreed | None:
         """The newest block final by quorum: the lower of two opinions, agreed again by number."""
-        answers = await self._ask_all(lambda source: source.header("finalized"))
-        numbers = sorted((header.number for _, header in answers if header is not None))
+        told = await self.tagged("finalized")
+        numbers = sorted(header.number for header in told.values())
         if len(numbers) >= QUORUM:
             return await self.agreed(numbers[-QUORUM])
         if numbers and self._others_are_down(1):
             return await self.agreed(numbers[0])
         return None
+
+    async def tagged(self, tag: Finality) -> Mapping[str, Header]:
+        """The block that each provider calls so; whoever does not serve the tag is left out.
+
+        Nobody is taken out of service for that: its blocks are as good as ever.
+        """
+        answers = await self._ask_all(lambda source: source.header(tag), blame=False)
+        return {
+            source.name: header
+            for source, header in answers
+            if header is not None and self._true_header(source, header)
+        }
+
+    async def holders(self, number: int, block_hash: str, names: Collection[str]) -> int:
+        """How many of these providers have this very block at that height."""
+        answers = await self._ask_all(lambda source: source.header(number), names=names)
+        return sum(
+            header is not None
+            and self._true_header(source, header, number)
+            and header.hash == block_hash
+            for source, header in answers
+        )
 
     async def agreed(self, number: int) -> Agreed:
         """The canonical block at a height. Raises NoQuorum."""
@@ -223,11 +245,19 @@ class Providers:
         return [source for source in self._sources if self._health[source.name].may_be_asked]
 
     async def _ask_all(
-        self, question: Callable[[ChainSource], Awaitable[T]]
+        self,
+        question: Callable[[ChainSource], Awaitable[T]],
+        *,
+        names: Collection[str] | None = None,
+        blame: bool = True,
     ) -> list[tuple[ChainSource, T]]:
-        """Everybody in service at once; the silent are left out, and noted."""
-        sources = self._in_service()
-        answers = await asyncio.gather(*(self._ask(source, question) for source in sources))
+        """Everybody in service at once, or those named; the silent are left out, and noted."""
+        sources = [
+            source for source in self._in_service() if names is None or source.name in names
+        ]
+        answers = await asyncio.gather(
+            *(self._ask(source, question, blame=blame) for source in sources)
+        )
         return [
             (source, answer[0])
             for source, answer in zip(sources, answers, strict=True)
@@ -235,7 +265,11 @@ class Providers:
         ]
 
     async def _ask(
-        self, source: ChainSource, question: Callable[[ChainSource], Awaitable[T]]
+        self,
+        source: ChainSource,
+        question: Callable[[ChainSource], Awaitable[T]],
+        *,
+        blame: bool = True,
     ) -> tuple[T] | None:
         """The answer in a tuple, so that an answer of None is not taken for silence."""
         health = self._health[source.name]
@@ -246,7 +280,8 @@ class Providers:
         except RangeRefused:
             raise
         except Unavailable as outage:
-            health.failed(outage)
+            if blame:
+                health.failed(outage)
             return None
         except Misconfigured as wrong:
             health.refuse(str(wrong))  # it was silent at start-up; the others go on

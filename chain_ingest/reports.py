@@ -16,8 +16,7 @@ from application.chain_messages import (
     encode_report,
     subject_of,
 )
-from application.ingest import BlockRef, Cursor, StoredReport
-from domain.events import Sighting
+from application.ingest import BlockRef, Cursor, Sighted, StoredReport
 from domain.networks import Network
 
 
@@ -34,17 +33,17 @@ class Numbering:
     def reports(self) -> tuple[StoredReport, ...]:
         return tuple(self._reports)
 
-    def observed(self, sighting: Sighting, head: int) -> None:
-        self._transfer("observed", sighting, head)
+    def observed(self, seen: Sighted, head: int) -> None:
+        self._transfer("observed", seen, head)
 
-    def confirmed(self, sighting: Sighting, head: int) -> None:
-        self._transfer("confirmed", sighting, head)
+    def confirmed(self, seen: Sighted, head: int) -> None:
+        self._transfer("confirmed", seen, head)
 
-    def retracted(self, sighting: Sighting) -> None:
-        self._transfer("retracted", sighting, sighting.block_number - 1)
+    def retracted(self, seen: Sighted) -> None:
+        self._transfer("retracted", seen, seen.sighting.block_number - 1)
 
     def reorg(
-        self, cursor: Cursor, fork: BlockRef, tip: BlockRef, orphaned: tuple[Sighting, ...]
+        self, cursor: Cursor, fork: BlockRef, tip: BlockRef, orphaned: tuple[Sighted, ...]
     ) -> None:
         number = self._last + 1
         self._add(
@@ -57,16 +56,17 @@ class Numbering:
                 from_hash=cursor.hash,
                 to_hash=tip.hash,
                 depth=cursor.number - fork.number,
-                orphaned=tuple(sighting.transfer_id for sighting in orphaned),
+                orphaned=tuple(seen.sighting.transfer_id for seen in orphaned),
             )
         )
 
     def _transfer(
         self,
         kind: Literal["observed", "confirmed", "retracted"],
-        sighting: Sighting,
+        seen: Sighted,
         head: int,
     ) -> None:
+        sighting = seen.sighting
         number = self._last + 1
         self._add(
             TransferReport(
@@ -78,7 +78,8 @@ class Numbering:
                 at=self._at,
                 sighting=sighting,
                 confirmations=head - sighting.block_number + 1,
-                policy_version=self._network.policy.version,
+                policy_version=seen.terms.policy_version,
+                rule=seen.terms.rule.text,
             )
         )
 

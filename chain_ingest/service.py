@@ -14,6 +14,7 @@ import structlog
 from application.chain_source import ChainSource
 from application.ingest import IngestStore, Lease, WatchedAddresses
 from application.outside import Bus
+from application.policies import Policies
 from application.ports import Clock, Unavailable
 from application.reads import Progress
 from chain_ingest.follower import Follower
@@ -21,6 +22,7 @@ from chain_ingest.outbox import OutboxPublisher
 from chain_ingest.passing import Passing
 from chain_ingest.pauses import pause
 from chain_ingest.providers import Providers
+from chain_ingest.terms import Policy
 from chain_ingest.watch import LogHead, Watch
 from domain.networks import Network
 
@@ -98,6 +100,7 @@ def ingest_network(  # noqa: PLR0913 - one argument a port
     store: IngestStore,
     bus: Bus,
     *,
+    policies: Policies,
     log_head: LogHead,
     progress: Progress,
     watched: WatchedAddresses,
@@ -106,13 +109,15 @@ def ingest_network(  # noqa: PLR0913 - one argument a port
 ) -> Ingester:
     """Everything that one network's ingester needs, given its ports."""
     providers = Providers(network, sources, clock)
+    policy = Policy(network, policies, store)
     outbox = OutboxPublisher(network.name, store, bus, clock)
     follower = Follower(
         network,
         providers,
         store,
+        policy,
         Watch(log_head, progress, watched),
-        Passing(network, store, outbox, bus, clock),
+        Passing(network, store, policy, outbox, bus, clock),
         clock,
         start_block=start_block,
     )

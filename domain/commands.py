@@ -5,19 +5,104 @@ Shapes  One class a command, all with `at`, the moment it is decided. Requests c
         are recorded or already known.
 """
 
+from typing import Literal
 from uuid import UUID
 
 from pydantic import Field
 
-from domain.events import Sealed, Sighting
+from domain.command_base import Command
+from domain.commands_merchant import (
+    AssignRefundWallet,
+    ConfigureWallet,
+    CreateApiKey,
+    CreateEndpoint,
+    DeleteEndpoint,
+    DeliveryCommand,
+    DisableEndpoint,
+    FloatCommand,
+    MerchantCommand,
+    OpenDelivery,
+    RecordAttempt,
+    RegisterMerchant,
+    ReleaseFloat,
+    ReplayDelivery,
+    ReserveFloat,
+    ReverseSpending,
+    ReverseTopUp,
+    RevokeApiKey,
+    SetReceivingAddress,
+    SetTolerance,
+    SpendFloat,
+    TopUpFloat,
+)
+from domain.events import PayBy, Sealed, Sighting, SignatureScheme
 from domain.money import Amount
-from domain.networks import Address
+from domain.networks import Address, ConfirmationPolicy
 from domain.values import Mode, Moment, Value
 
-
-class Command(Value):
-    at: Moment
-
+__all__ = [
+    "AcceptTransfer",
+    "AnnounceTransaction",
+    "AssignRefundWallet",
+    "AssignTransfer",
+    "Attribution",
+    "CancelSession",
+    "ClaimCommand",
+    "Command",
+    "ConfigureWallet",
+    "ConfirmTransfer",
+    "CreateApiKey",
+    "CreateEndpoint",
+    "CreateSession",
+    "DeleteEndpoint",
+    "DeliveryCommand",
+    "DisableEndpoint",
+    "DismissTransfer",
+    "ExpireSession",
+    "FailRefund",
+    "FloatCommand",
+    "InboxCommand",
+    "MakeClaim",
+    "MerchantCommand",
+    "NoteTransfer",
+    "ObserveTransfer",
+    "OpenDelivery",
+    "ProvePayer",
+    "RecordAttempt",
+    "RecordBroadcast",
+    "RecordRefundLost",
+    "RecordRefundMined",
+    "RecordSigned",
+    "RefundCommand",
+    "RegisterMerchant",
+    "ReleaseFloat",
+    "ReleaseRefund",
+    "ReleaseTransferRefund",
+    "ReplayDelivery",
+    "ReportConfirmed",
+    "ReportObserved",
+    "ReportRetracted",
+    "RequestRefund",
+    "ReserveFloat",
+    "ReserveRefund",
+    "ReserveTransferRefund",
+    "RetractTransfer",
+    "ReverseSpending",
+    "ReverseTopUp",
+    "RevokeApiKey",
+    "SessionCommand",
+    "SetConfirmationPolicy",
+    "SetReceivingAddress",
+    "SetTolerance",
+    "SettleRefund",
+    "SettleTransferRefund",
+    "SpendFloat",
+    "TopUpFloat",
+    "TransferCommand",
+    "TransferReportCommand",
+    "UnsettleRefund",
+    "UnsettleTransferRefund",
+]
 
 # ---------------------------------------------------------------- payment session
 
@@ -28,8 +113,10 @@ class CreateSession(Command):
     mode: Mode
     network: str
     due: Amount
+    pay_by: PayBy
+    tolerance: Amount
     deposit_address: Address
-    deposit_index: int
+    deposit_index: int | None
     expires_at: Moment
     grace_seconds: int
     description: str | None = None
@@ -62,6 +149,18 @@ class ConfirmTransfer(Command):
     block_hash: str
     confirmations: int
     policy_version: int
+    rule: str
+
+
+class ProvePayer(Command):
+    """The signature has been checked."""
+
+    payer: Address
+    scheme: SignatureScheme
+
+
+class AnnounceTransaction(Command):
+    tx_hash: str
 
 
 class ReserveRefund(Command):
@@ -79,6 +178,13 @@ class SettleRefund(Command):
     tx_hash: str
 
 
+class UnsettleRefund(Command):
+    """A reorg took out the refund's transaction."""
+
+    refund_id: UUID
+    tx_hash: str
+
+
 SessionCommand = (
     CreateSession
     | CancelSession
@@ -89,6 +195,9 @@ SessionCommand = (
     | ReserveRefund
     | ReleaseRefund
     | SettleRefund
+    | UnsettleRefund
+    | ProvePayer
+    | AnnounceTransaction
 )
 
 # ---------------------------------------------------------------- transfer on chain
@@ -97,10 +206,11 @@ SessionCommand = (
 class Attribution(Value):
     """Whose a transfer is, and why; domain/matching.py decides it."""
 
-    purpose: str  # "payment_session", "refund_float" or "unmatched"
+    purpose: Literal["payment_session", "refund_float", "unmatched"]
     subject_id: UUID | None
     merchant_id: UUID | None
-    reason: str
+    verdict: str  # for machines
+    reason: str  # for people
 
 
 class ReportObserved(Command):
@@ -115,6 +225,7 @@ class ReportConfirmed(Command):
     attribution: Attribution
     confirmations: int
     policy_version: int
+    rule: str
 
 
 class ReportRetracted(Command):
@@ -123,14 +234,83 @@ class ReportRetracted(Command):
     attribution: Attribution
 
 
-TransferCommand = ReportObserved | ReportConfirmed | ReportRetracted
+class AssignTransfer(Command):
+    """Out of the inbox, to a session: by a late claim or by a person."""
+
+    session_id: UUID
+    verdict: str
+    reason: str
+
+
+class AcceptTransfer(Command):
+    reason: str
+
+
+class DismissTransfer(Command):
+    reason: str
+
+
+class ReserveTransferRefund(Command):
+    refund_id: UUID
+    reason: str
+
+
+class ReleaseTransferRefund(Command):
+    refund_id: UUID
+    reason: str
+
+
+class SettleTransferRefund(Command):
+    refund_id: UUID
+    tx_hash: str
+
+
+class UnsettleTransferRefund(Command):
+    refund_id: UUID
+    tx_hash: str
+
+
+TransferReportCommand = ReportObserved | ReportConfirmed | ReportRetracted
+InboxCommand = (
+    AssignTransfer
+    | AcceptTransfer
+    | DismissTransfer
+    | ReserveTransferRefund
+    | ReleaseTransferRefund
+    | SettleTransferRefund
+    | UnsettleTransferRefund
+)
+TransferCommand = TransferReportCommand | InboxCommand
+
+# ---------------------------------------------------------------- claims, policies
+
+
+class MakeClaim(Command):
+    session_id: UUID
+    credits_until: Moment
+
+
+class NoteTransfer(Command):
+    transfer_id: str
+
+
+ClaimCommand = MakeClaim | NoteTransfer
+
+
+class SetConfirmationPolicy(Command):
+    network: str
+    policy: ConfirmationPolicy
+
 
 # ---------------------------------------------------------------- refund
 
 
 class RequestRefund(Command):
+    """Of a session's payment or of a transfer in the inbox: one of the two is named."""
+
     refund_id: UUID
-    session_id: UUID
+    session_id: UUID | None
+    transfer_id: str | None
     merchant_id: UUID
     mode: Mode
     network: str
@@ -157,125 +337,25 @@ class RecordRefundMined(Command):
     block_number: int
     block_hash: str
     confirmations: int
+    gas: Amount | None = None
 
 
 class FailRefund(Command):
     reason: str
+    gas: Amount | None = None
 
 
-RefundCommand = RequestRefund | RecordSigned | RecordBroadcast | RecordRefundMined | FailRefund
+class RecordRefundLost(Command):
+    """The block of our receipt is not on the chain any more, and neither is our transaction."""
 
-# ---------------------------------------------------------------- refund float
-
-
-class TopUpFloat(Command):
-    transfer_id: str
-    amount: Amount
+    tx_hash: str
 
 
-class ReverseTopUp(Command):
-    transfer_id: str
-
-
-class ReserveFloat(Command):
-    refund_id: UUID
-    amount: Amount
-
-
-class ReleaseFloat(Command):
-    refund_id: UUID
-
-
-class SpendFloat(Command):
-    refund_id: UUID
-
-
-FloatCommand = TopUpFloat | ReverseTopUp | ReserveFloat | ReleaseFloat | SpendFloat
-
-# ---------------------------------------------------------------- merchant
-
-
-class RegisterMerchant(Command):
-    merchant_id: UUID
-    display_name: str
-
-
-class ConfigureWallet(Command):
-    mode: Mode
-    extended_public_key: str
-
-
-class AssignRefundWallet(Command):
-    mode: Mode
-    index: int
-    address: Address
-
-
-class CreateApiKey(Command):
-    key_id: UUID
-    mode: Mode
-    key_hash: str
-    last4: str
-    scopes: tuple[str, ...]
-    label: str
-
-
-class RevokeApiKey(Command):
-    key_id: UUID
-
-
-class CreateEndpoint(Command):
-    endpoint_id: UUID
-    mode: Mode
-    url: str
-    event_types: tuple[str, ...]
-    secret_id: UUID
-
-
-class DeleteEndpoint(Command):
-    endpoint_id: UUID
-
-
-class DisableEndpoint(Command):
-    endpoint_id: UUID
-    reason: str
-
-
-MerchantCommand = (
-    RegisterMerchant
-    | ConfigureWallet
-    | AssignRefundWallet
-    | CreateApiKey
-    | RevokeApiKey
-    | CreateEndpoint
-    | DeleteEndpoint
-    | DisableEndpoint
+RefundCommand = (
+    RequestRefund
+    | RecordSigned
+    | RecordBroadcast
+    | RecordRefundMined
+    | FailRefund
+    | RecordRefundLost
 )
-
-# ---------------------------------------------------------------- webhook delivery
-
-
-class OpenDelivery(Command):
-    delivery_id: UUID
-    merchant_id: UUID
-    mode: Mode
-    endpoint_id: UUID
-    message_id: str
-    message_type: str
-    body: str
-
-
-class RecordAttempt(Command):
-    """One HTTP POST and its answer; `status_code` is None when there was no answer."""
-
-    status_code: int | None
-    latency_ms: int
-    error: str | None
-    retry_after_seconds: int | None = None
-
-
-class ReplayDelivery(Command):
-    pass
-
-
-DeliveryCommand = OpenDelivery | RecordAttempt | ReplayDelivery

@@ -91,27 +91,21 @@ def evolve(delivery: WebhookDelivery | None, event: e.Event) -> WebhookDelivery:
     assert delivery is not None, f"{event.name} before the delivery was opened"
     match event:
         case e.DeliverySucceeded():
-            return delivery.model_copy(
-                update={
-                    "status": "delivered",
-                    "attempts": event.attempt,
-                    "round_attempts": delivery.round_attempts + 1,
-                    "next_attempt_at": None,
-                }
+            return delivery.changed(
+                status="delivered",
+                attempts=event.attempt,
+                round_attempts=delivery.round_attempts + 1,
+                next_attempt_at=None,
             )
         case e.DeliveryAttemptFailed():
-            return delivery.model_copy(
-                update={
-                    "attempts": event.attempt,
-                    "round_attempts": delivery.round_attempts + 1,
-                    "next_attempt_at": event.next_attempt_at,
-                }
+            return delivery.changed(
+                attempts=event.attempt,
+                round_attempts=delivery.round_attempts + 1,
+                next_attempt_at=event.next_attempt_at,
             )
         case e.DeliveryFailed():
-            return delivery.model_copy(update={"status": "failed"})
+            return delivery.changed(status="failed")
         case e.DeliveryReplayed():
-            return delivery.model_copy(
-                update={"status": "due", "round_attempts": 0, "next_attempt_at": event.at}
-            )
+            return delivery.changed(status="due", round_attempts=0, next_attempt_at=event.at)
         case _:
             raise AssertionError(f"{event.name} is no event of a delivery")

@@ -89,6 +89,80 @@ class SessionNotOpen(Refusal):
     code = "payment_session.not_open"
 
 
+class PayByUnknown(Refusal):
+    code = "payment_session.pay_by_unknown"
+    field = "pay_by"
+
+
+class ClaimNotNeeded(Refusal):
+    """Only sessions that share the merchant's wallet need to be told who pays."""
+
+    code = "payment_session.claim_not_needed"
+
+
+class TooManyClaims(Refusal):
+    code = "payment_session.too_many_claims"
+
+
+class SignatureRefused(Refusal):
+    """It is not this wallet's signature under this session's words."""
+
+    code = "payment_session.signature_refused"
+    field = "signature"
+
+
+class TransactionHashMalformed(Refusal):
+    code = "transaction_hash.malformed"
+    field = "tx_hash"
+
+
+class ReceivingAddressMissing(Refusal):
+    """The merchant has not said which wallet of its own customers shall pay to."""
+
+    code = "merchant.receiving_address_missing"
+
+
+class ToleranceOutOfRange(Refusal):
+    code = "merchant.tolerance_out_of_range"
+    field = "tolerance"
+
+
+class TransferUnknown(Refusal):
+    code = "transfer.unknown"
+
+
+class TransferNotUnmatched(Refusal):
+    """Somebody, or the gateway itself, has decided about it already."""
+
+    code = "transfer.not_unmatched"
+
+
+class TransferNotOnChain(Refusal):
+    """A reorg has removed it; should it come back, it can be decided about then."""
+
+    code = "transfer.not_on_chain"
+
+
+class TransferNotConfirmed(Refusal):
+    """Money goes back only after it is safely here."""
+
+    code = "transfer.not_confirmed"
+
+
+class TransferDoesNotFit(Refusal):
+    """The session is paid in another token, on another network, or is another merchant's."""
+
+    code = "transfer.does_not_fit"
+    field = "payment_session_id"
+
+
+class ReasonMissing(Refusal):
+    """A person's decision about money is written down with its reason."""
+
+    code = "reason.missing"
+    field = "reason"
+
+
 class ExpiryOutOfRange(Refusal):
     code = "payment_session.expiry_out_of_range"
     field = "expires_in"
@@ -160,3 +234,22 @@ class ScopeUnknown(Refusal):
 class CursorMalformed(Refusal):
     code = "cursor.malformed"
     field = "cursor"
+
+
+class MonthMalformed(Refusal):
+    code = "statement.month_malformed"
+    field = "month"
+
+
+class MonthAhead(Refusal):
+    """The month has not begun, so there is nothing to state."""
+
+    code = "statement.month_ahead"
+    field = "month"
+
+
+class PositionAhead(Refusal):
+    """The log does not reach this position yet."""
+
+    code = "balances.position_ahead"
+    field = "at_position"

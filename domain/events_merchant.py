@@ -9,10 +9,14 @@ from domain.values import Mode, Moment
 
 
 class RefundRequested(Event):
+    """Of a session's payment, or of a transfer in the inbox: one of the two is named."""
+
     name = "refund.requested"
+    version = 2  # 2 added transfer_id, and session_id may be None
 
     refund_id: UUID
-    session_id: UUID
+    session_id: UUID | None
+    transfer_id: str | None
     merchant_id: UUID
     mode: Mode
     network: str
@@ -40,19 +44,34 @@ class RefundBroadcast(Event):
 
 class RefundCompleted(Event):
     name = "refund.completed"
+    version = 2  # 2 added gas
 
     tx_hash: str
     block_number: int
     block_hash: str
     confirmations: int
+    gas: Amount | None  # what the transaction cost, in the network's own coin
 
 
 class RefundFailed(Event):
-    """It will never be paid: the money is released."""
+    """It will never be paid: the money is released. A transaction that failed costs gas too."""
 
     name = "refund.failed"
+    version = 2  # 2 added gas
 
     reason: str
+    gas: Amount | None
+
+
+class RefundReversed(Event):
+    """A reorg took out the transaction of a completed refund: it is under way again."""
+
+    name = "refund.reversed"
+
+    tx_hash: str
+    block_number: int
+    block_hash: str  # where it was, and is no more
+    gas: Amount | None
 
 
 class FloatToppedUp(Event):
@@ -99,6 +118,15 @@ class FloatSpent(Event):
     amount: Amount
 
 
+class FloatSpendingReversed(Event):
+    """A reorg took out a refund's transaction: its money is in the wallet, and set aside."""
+
+    name = "refund_float.spending_reversed"
+
+    refund_id: UUID
+    amount: Amount
+
+
 class JournalEntryPosted(Event):
     """What one fact does to the books. Written once, on a stream named after its cause."""
 
@@ -124,6 +152,25 @@ class WalletConfigured(Event):
 
     mode: Mode
     extended_public_key: str
+
+
+class ReceivingAddressSet(Event):
+    """The merchant's one wallet, for sessions that are paid to it instead of to an address."""
+
+    name = "merchant.receiving_address_set"
+
+    mode: Mode
+    address: Address
+
+
+class ToleranceSet(Event):
+    """How much of a new session's amount may be missing: the larger of the two."""
+
+    name = "merchant.tolerance_set"
+
+    mode: Mode
+    absolute_micros: int  # millionths of a dollar
+    basis_points: int  # hundredths of a percent of the amount due
 
 
 class RefundWalletAssigned(Event):

@@ -5,20 +5,28 @@ from uuid import UUID
 
 from domain.event_base import Event, Sealed, Sighting
 from domain.money import Amount
-from domain.networks import Address
+from domain.networks import Address, ConfirmationPolicy
 from domain.values import Mode, Moment
+
+PayBy = Literal["deposit_address", "merchant_wallet"]
+SignatureScheme = Literal["eip191", "eip712", "eip1271"]
 
 
 class SessionCreated(Event):
+    """`deposit_address` is the session's own, or the merchant's wallet that many share."""
+
     name = "payment_session.created"
+    version = 2  # 2 added pay_by and tolerance; see upcasters.py
 
     session_id: UUID
     merchant_id: UUID
     mode: Mode
     network: str
     due: Amount
+    pay_by: PayBy
+    tolerance: Amount  # so much may be missing, and the payment is complete all the same
     deposit_address: Address
-    deposit_index: int
+    deposit_index: int | None
     expires_at: Moment
     grace_seconds: int
     description: str | None = None
@@ -37,6 +45,23 @@ class SessionExpired(Event):
     """The window closed before enough had arrived; what comes later is late."""
 
     name = "payment_session.expired"
+
+
+class PayerProven(Event):
+    """A wallet's owner has signed for this session: what it sends to the merchant is for it."""
+
+    name = "payment_session.payer_proven"
+
+    payer: Address
+    scheme: SignatureScheme
+
+
+class TransactionAnnounced(Event):
+    """Somebody says that this transaction pays the session; believed if nobody else says so."""
+
+    name = "payment_session.transaction_announced"
+
+    tx_hash: str
 
 
 class TransferObserved(Event):
@@ -76,15 +101,17 @@ class TransferRetracted(Event):
 
 class TransferConfirmed(Event):
     name = "transfer.confirmed"
+    version = 2  # 2 added rule
 
     transfer_id: str
     amount: Amount
     confirmations: int
     policy_version: int
+    rule: str  # what the policy asked for: "3 confirmations", "a finalized block"
 
 
 class PaymentCompleted(Event):
-    """The confirmed total first reached the amount due."""
+    """The confirmed total first reached the amount due, less what may be missing."""
 
     name = "payment.completed"
 
@@ -150,6 +177,17 @@ class PaymentRefunded(Event):
     tx_hash: str
 
 
+class PaymentRefundReversed(Event):
+    """A reorg took out the transaction of a refund: its money is set aside again."""
+
+    name = "payment.refund_reversed"
+
+    refund_id: UUID
+    amount: Amount
+    refunded_total: Amount
+    tx_hash: str
+
+
 class OnchainTransferObserved(Event):
     name = "onchain_transfer.observed"
 
@@ -158,14 +196,19 @@ class OnchainTransferObserved(Event):
 
 
 class OnchainTransferAssigned(Event):
-    """Whose it is, once and for ever: a payment session's or a refund float's."""
+    """Whose it is, once and for ever: a payment session's or a refund float's.
+
+    At its first sighting, or later, from the inbox: by a late claim or by a person.
+    """
 
     name = "onchain_transfer.assigned"
+    version = 2  # 2 added verdict
 
     transfer_id: str
     purpose: Literal["payment_session", "refund_float"]
     subject_id: UUID
     merchant_id: UUID
+    verdict: str  # one of domain/matching.py's, or "assigned_by_person"
     reason: str
 
 
@@ -173,20 +216,85 @@ class OnchainTransferUnmatched(Event):
     """Nobody's yet: it waits in the inbox, with the reason."""
 
     name = "onchain_transfer.unmatched"
+    version = 2  # 2 added verdict
 
     transfer_id: str
     merchant_id: UUID | None
+    verdict: str
     reason: str
+
+
+class OnchainTransferAccepted(Event):
+    """The merchant keeps it, for no session."""
+
+    name = "onchain_transfer.accepted"
+
+    transfer_id: str
+    reason: str
+
+
+class OnchainTransferDismissed(Event):
+    """No customer's money: the merchant's own, or a joke. It leaves the books."""
+
+    name = "onchain_transfer.dismissed"
+
+    transfer_id: str
+    reason: str
+
+
+class OnchainTransferRefundReserved(Event):
+    """It goes back, as one refund; until that ends nobody can do anything else with it."""
+
+    name = "onchain_transfer.refund_reserved"
+
+    transfer_id: str
+    refund_id: UUID
+    amount: Amount
+    reason: str
+
+
+class OnchainTransferRefundReleased(Event):
+    """The refund will not be paid: the transfer waits in the inbox again."""
+
+    name = "onchain_transfer.refund_released"
+
+    transfer_id: str
+    refund_id: UUID
+    reason: str
+
+
+class OnchainTransferRefunded(Event):
+    """The refund of a transfer of the inbox is confirmed on chain."""
+
+    name = "onchain_transfer.refunded"
+
+    transfer_id: str
+    refund_id: UUID
+    amount: Amount
+    tx_hash: str
+
+
+class OnchainTransferRefundReversed(Event):
+    """A reorg took out the refund's transaction: it is under way again."""
+
+    name = "onchain_transfer.refund_reversed"
+
+    transfer_id: str
+    refund_id: UUID
+    amount: Amount
+    tx_hash: str
 
 
 class OnchainTransferConfirmed(Event):
     name = "onchain_transfer.confirmed"
+    version = 2  # 2 added rule
 
     report_number: int
     transfer_id: str
     block_hash: str
     confirmations: int
     policy_version: int
+    rule: str
 
 
 class OnchainTransferRetracted(Event):
@@ -216,3 +324,29 @@ class ReorgDetected(Event):
     to_hash: str  # the head that was taken
     depth: int
     orphaned: tuple[str, ...]  # transfer ids
+
+
+class PaymentClaimMade(Event):
+    """A session awaits money by this evidence: from a proven payer, or in an announced one."""
+
+    name = "payment_claim.made"
+
+    session_id: UUID
+    credits_until: Moment
+
+
+class PaymentClaimTransferSeen(Event):
+    """A transfer fits this evidence and belongs to nobody yet: a later claim looks at it."""
+
+    name = "payment_claim.transfer_seen"
+
+    transfer_id: str
+
+
+class ConfirmationPolicySet(Event):
+    """From here on new sightings of a network are confirmed under this policy."""
+
+    name = "network.confirmation_policy_set"
+
+    network: str
+    policy: ConfirmationPolicy

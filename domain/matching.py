@@ -1,8 +1,14 @@
-"""Whose transfer is it? A pure answer, with the reason written beside it.
+"""Whose transfer is it? A pure answer, with a verdict for machines and the reason for people.
 
 Shapes  `attribute` takes the sighting, the owner of the address it went to (from the watch
-        list) and the session of that owner; it gives an Attribution.
-        Ambiguity and surprises go to the inbox, never to a guess.
+        list), and the sessions it could be for; it gives an Attribution.
+        In this order of trust: the session's own deposit address; the merchant's wallet, paid by
+        a wallet that signed for the session; the merchant's wallet, paid by an announced
+        transaction. Ambiguity and surprises go to the inbox, never to a guess.
+Rules   Of several sessions with the same evidence those that still lack money come first: who
+        has paid one session and signs for the next means the next. Two that lack money are two.
+        Anybody can announce a transaction that is not his. So it must be younger than the
+        session and pay exactly what the session still lacks; else a person decides.
 """
 
 from typing import Literal
@@ -10,56 +16,192 @@ from uuid import UUID
 
 from domain.commands import Attribution
 from domain.events import Sighting
+from domain.networks import NetworkBook
 from domain.payment import PaymentSession
 from domain.values import Value
+
+Verdict = Literal[
+    "deposit_address",
+    "payer_proven",
+    "hash_announced",
+    "refund_wallet",
+    "unknown_address",
+    "session_unknown",
+    "wrong_network",
+    "unsupported_token",
+    "wrong_token",
+    "session_cancelled",
+    "after_grace",
+    "unknown_sender",
+    "ambiguous_payer",
+    "ambiguous_hash",
+    "announced_amount_differs",
+]
 
 
 class AddressOwner(Value):
     """What the watch list knows of a watched address."""
 
-    purpose: Literal["payment_session", "refund_float"]
-    subject_id: UUID  # the session, or the merchant for a float
+    purpose: Literal["payment_session", "merchant_wallet", "refund_float"]
+    subject_id: UUID  # the session; or the merchant, for its wallet and for its float
     merchant_id: UUID
 
 
+class Candidates(Value):
+    """The sessions a transfer could be for, by what speaks for each."""
+
+    deposit: PaymentSession | None = None  # the address is its own
+    by_payer: tuple[PaymentSession, ...] = ()
+    by_hash: tuple[PaymentSession, ...] = ()
+
+
+NOBODY = Candidates()
+
+
 def attribute(
-    sighting: Sighting, owner: AddressOwner | None, session: PaymentSession | None
+    sighting: Sighting,
+    owner: AddressOwner | None,
+    candidates: Candidates,
+    networks: NetworkBook,
 ) -> Attribution:
     if owner is None:
-        return _inbox(None, "nobody has been given this address")
-    if owner.purpose == "refund_float":
-        return Attribution(
-            purpose="refund_float",
-            subject_id=owner.merchant_id,
-            merchant_id=owner.merchant_id,
-            reason="sent to the merchant's refund wallet",
-        )
+        return _inbox(None, "unknown_address", "nobody has been given this address")
+    match owner.purpose:
+        case "refund_float":
+            return Attribution(
+                purpose="refund_float",
+                subject_id=owner.merchant_id,
+                merchant_id=owner.merchant_id,
+                verdict="refund_wallet",
+                reason="sent to the merchant's refund wallet",
+            )
+        case "payment_session":
+            return _by_address(sighting, owner.merchant_id, candidates.deposit, networks)
+        case "merchant_wallet":
+            return _by_evidence(sighting, owner.merchant_id, candidates, networks)
+
+
+def concerns(sighting: Sighting, session: PaymentSession) -> bool:
+    """Whether the one who pays this session would ask here what became of the transfer."""
+    if sighting.recipient != session.deposit_address:
+        return False
+    if session.pay_by == "deposit_address" or sighting.tx_hash in session.announced:
+        return True
+    return sighting.sender in session.proven_payers and sighting.block_time >= session.created_at
+
+
+def _by_address(
+    sighting: Sighting, merchant_id: UUID, session: PaymentSession | None, networks: NetworkBook
+) -> Attribution:
     if session is None:
-        return _inbox(owner.merchant_id, "the session of this address is not known")
-    why_not = _why_not(sighting, session)
+        return _inbox(merchant_id, "session_unknown", "the session of this address is not known")
+    why_not = _why_not(sighting, session, networks)
     if why_not is not None:
-        return _inbox(owner.merchant_id, why_not)
+        return _inbox(merchant_id, *why_not)
+    return _session(session, "deposit_address", "sent to the session's own deposit address")
+
+
+def _by_evidence(
+    sighting: Sighting, merchant_id: UUID, candidates: Candidates, networks: NetworkBook
+) -> Attribution:
+    proven = _fitting(sighting, candidates.by_payer, networks)
+    if len(proven) == 1:
+        return _session(
+            proven[0], "payer_proven", "sent by the wallet that signed for this session"
+        )
+    if proven:
+        return _inbox(
+            merchant_id,
+            "ambiguous_payer",
+            f"sent by a wallet that signed for {len(proven)} open sessions",
+        )
+    younger = tuple(s for s in candidates.by_hash if s.created_at <= sighting.block_time)
+    announced = _fitting(sighting, younger, networks)
+    if len(announced) == 1:
+        return _by_announcement(sighting, announced[0])
+    if announced:
+        return _inbox(
+            merchant_id,
+            "ambiguous_hash",
+            f"the transaction was announced for {len(announced)} open sessions",
+        )
+    return _inbox(merchant_id, *_why_nobody(sighting, candidates, networks))
+
+
+def _by_announcement(sighting: Sighting, session: PaymentSession) -> Attribution:
+    if sighting.amount != session.outstanding:
+        return _inbox(
+            session.merchant_id,
+            "announced_amount_differs",
+            "the transaction was announced for a session that lacks another amount",
+        )
+    return _session(session, "hash_announced", "the transaction was announced for this session")
+
+
+def _fitting(
+    sighting: Sighting, sessions: tuple[PaymentSession, ...], networks: NetworkBook
+) -> tuple[PaymentSession, ...]:
+    """Those that would be credited; of these those that lack money, if there are any."""
+    possible = tuple(s for s in sessions if _why_not(sighting, s, networks) is None)
+    lacking = tuple(s for s in possible if s.outstanding.units)
+    return lacking or possible
+
+
+def _why_nobody(
+    sighting: Sighting, candidates: Candidates, networks: NetworkBook
+) -> tuple[Verdict, str]:
+    """Where exactly one session speaks for itself, why even that is not credited."""
+    claiming = {s.session_id: s for s in (*candidates.by_payer, *candidates.by_hash)}
+    if len(claiming) == 1:
+        why_not = _why_not(sighting, next(iter(claiming.values())), networks)
+        if why_not is not None:
+            return why_not
+    return "unknown_sender", "sent to the merchant's wallet by somebody no session knows"
+
+
+def _why_not(
+    sighting: Sighting, session: PaymentSession, networks: NetworkBook
+) -> tuple[Verdict, str] | None:
+    if sighting.network != session.network:
+        return (
+            "wrong_network",
+            f"sent on {sighting.network}, the session is paid on {session.network}",
+        )
+    if sighting.amount.asset != session.due.asset:
+        return _other_token(sighting, session, networks)
+    if session.ended == "cancelled":
+        return "session_cancelled", "the session was cancelled"
+    if sighting.block_time >= session.credits_until:
+        return "after_grace", "sent after the session's grace period"
+    return None
+
+
+def _other_token(
+    sighting: Sighting, session: PaymentSession, networks: NetworkBook
+) -> tuple[Verdict, str]:
+    sent, _ = networks.unit_of(sighting.amount.asset)
+    wanted, _ = networks.unit_of(session.due.asset)
+    token = networks.get(sighting.network).token_at(sighting.token)
+    if token is None or not token.accepted:
+        return "unsupported_token", f"{sent} is not accepted here; the session asks for {wanted}"
+    return "wrong_token", f"sent in {sent}, the session asks for {wanted}"
+
+
+def _session(session: PaymentSession, verdict: Verdict, reason: str) -> Attribution:
     return Attribution(
         purpose="payment_session",
         subject_id=session.session_id,
         merchant_id=session.merchant_id,
-        reason="sent to the session's own deposit address",
+        verdict=verdict,
+        reason=reason,
     )
 
 
-def _why_not(sighting: Sighting, session: PaymentSession) -> str | None:
-    if sighting.network != session.network:
-        return f"sent on {sighting.network}, the session is paid on {session.network}"
-    if sighting.amount.asset != session.due.asset:
-        return "another token than the session asks for"
-    if session.ended == "cancelled":
-        return "the session was cancelled"
-    if sighting.block_time >= session.credits_until:
-        return "sent after the session's grace period"
-    return None
-
-
-def _inbox(merchant_id: UUID | None, reason: str) -> Attribution:
+def _inbox(merchant_id: UUID | None, verdict: Verdict, reason: str) -> Attribution:
     return Attribution(
-        purpose="unmatched", subject_id=None, merchant_id=merchant_id, reason=reason
+        purpose="unmatched",
+        subject_id=None,
+        merchant_id=merchant_id,
+        verdict=verdict,
+        reason=reason,
     )

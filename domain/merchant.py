@@ -16,7 +16,9 @@ from domain.errors import (
     EventTypeUnknown,
     NameMalformed,
     ScopeUnknown,
+    ToleranceOutOfRange,
 )
+from domain.money import Amount
 from domain.values import Mode, Value
 
 SCOPES = ("read", "write", "refund")
@@ -30,9 +32,31 @@ MESSAGE_TYPES = (
     "payment.reversed",
     "refund.created",
     "refund.failed",
+    "refund.reversed",
+    "transfer.unmatched",
+    "transfer.refunded",
 )
 ENDPOINTS_MAX = 20
 NAME_LENGTH_MAX = 120
+MICROS_PER_DOLLAR = 1_000_000
+TOLERANCE_MICROS_MAX = 100 * MICROS_PER_DOLLAR
+TOLERANCE_BASIS_POINTS_MAX = 1_000  # 10 %
+
+
+class Tolerance(Value):
+    """How much of an amount due may be missing: the larger of the two."""
+
+    absolute_micros: int = 0
+    basis_points: int = 0
+
+    def of(self, due: Amount, decimals: int) -> Amount:
+        """In base units of the token, rounded down; never more than half of what is due."""
+        absolute = self.absolute_micros * 10**decimals // MICROS_PER_DOLLAR
+        share = due.units * self.basis_points // 10_000
+        return due.changed(units=min(max(absolute, share), due.units // 2))
+
+
+EXACT = Tolerance()
 
 
 class RefundWallet(Value):
@@ -63,6 +87,8 @@ class Merchant(Value):
     merchant_id: UUID
     display_name: str
     extended_public_keys: dict[Mode, str] = {}
+    receiving_addresses: dict[Mode, str] = {}
+    tolerances: dict[Mode, Tolerance] = {}
     refund_wallets: dict[Mode, RefundWallet] = {}
     api_keys: dict[UUID, ApiKey] = {}
     endpoints: dict[UUID, Endpoint] = {}
@@ -77,6 +103,12 @@ def decide(command: c.MerchantCommand, merchant: Merchant | None) -> tuple[e.Eve
             if merchant.extended_public_keys.get(command.mode) == command.extended_public_key:
                 return ()
             return (e.WalletConfigured(**dict(command)),)
+        case c.SetReceivingAddress():
+            if merchant.receiving_addresses.get(command.mode) == command.address:
+                return ()
+            return (e.ReceivingAddressSet(**dict(command)),)
+        case c.SetTolerance():
+            return _set_tolerance(command, merchant)
         case c.AssignRefundWallet():
             if command.mode in merchant.refund_wallets:
                 return ()
@@ -112,6 +144,22 @@ def _register(command: c.RegisterMerchant, merchant: Merchant | None) -> tuple[e
     return () if merchant is not None else (e.MerchantRegistered(**dict(command)),)
 
 
+def _set_tolerance(command: c.SetTolerance, merchant: Merchant) -> tuple[e.Event, ...]:
+    within = (
+        0 <= command.absolute_micros <= TOLERANCE_MICROS_MAX
+        and 0 <= command.basis_points <= TOLERANCE_BASIS_POINTS_MAX
+    )
+    if not within:
+        raise ToleranceOutOfRange(
+            f"at most {TOLERANCE_MICROS_MAX // MICROS_PER_DOLLAR} USD and "
+            f"{TOLERANCE_BASIS_POINTS_MAX // 100} % of an amount may be missing"
+        )
+    wanted = Tolerance(absolute_micros=command.absolute_micros, basis_points=command.basis_points)
+    if merchant.tolerances.get(command.mode, EXACT) == wanted:
+        return ()
+    return (e.ToleranceSet(**dict(command)),)
+
+
 def _key(command: c.CreateApiKey) -> e.ApiKeyCreated:
     return e.ApiKeyCreated(**dict(command))
 
@@ -136,34 +184,43 @@ def evolve(merchant: Merchant | None, event: e.Event) -> Merchant:
     match event:
         case e.WalletConfigured():
             keys = {**merchant.extended_public_keys, event.mode: event.extended_public_key}
-            return merchant.model_copy(update={"extended_public_keys": keys})
+            return merchant.changed(extended_public_keys=keys)
+        case e.ReceivingAddressSet():
+            addresses = {**merchant.receiving_addresses, event.mode: event.address}
+            return merchant.changed(receiving_addresses=addresses)
+        case e.ToleranceSet():
+            tolerance = Tolerance(
+                absolute_micros=event.absolute_micros, basis_points=event.basis_points
+            )
+            tolerances = {**merchant.tolerances, event.mode: tolerance}
+            return merchant.changed(tolerances=tolerances)
         case e.RefundWalletAssigned():
             wallet = RefundWallet(index=event.index, address=event.address)
             wallets = {**merchant.refund_wallets, event.mode: wallet}
-            return merchant.model_copy(update={"refund_wallets": wallets})
+            return merchant.changed(refund_wallets=wallets)
         case e.ApiKeyCreated():
             key = ApiKey(key_id=event.key_id, mode=event.mode, scopes=event.scopes)
             return _with_key(merchant, key)
         case e.ApiKeyRevoked():
             key = merchant.api_keys[event.key_id]
-            return _with_key(merchant, key.model_copy(update={"revoked": True}))
+            return _with_key(merchant, key.changed(revoked=True))
         case e.WebhookEndpointCreated():
             fields = {k: v for k, v in dict(event).items() if k != "at"}
             return _with_endpoint(merchant, Endpoint(**fields))
         case e.WebhookEndpointDeleted():
             kept = {k: v for k, v in merchant.endpoints.items() if k != event.endpoint_id}
-            return merchant.model_copy(update={"endpoints": kept})
+            return merchant.changed(endpoints=kept)
         case e.WebhookEndpointDisabled():
             endpoint = merchant.endpoints[event.endpoint_id]
-            return _with_endpoint(merchant, endpoint.model_copy(update={"enabled": False}))
+            return _with_endpoint(merchant, endpoint.changed(enabled=False))
         case _:
             raise AssertionError(f"{event.name} is no event of a merchant")
 
 
 def _with_key(merchant: Merchant, key: ApiKey) -> Merchant:
-    return merchant.model_copy(update={"api_keys": {**merchant.api_keys, key.key_id: key}})
+    return merchant.changed(api_keys={**merchant.api_keys, key.key_id: key})
 
 
 def _with_endpoint(merchant: Merchant, endpoint: Endpoint) -> Merchant:
     endpoints = {**merchant.endpoints, endpoint.endpoint_id: endpoint}
-    return merchant.model_copy(update={"endpoints": endpoints})
+    return merchant.changed(endpoints=endpoints)

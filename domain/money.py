@@ -47,12 +47,12 @@ class Amount(Value):
 
     def __add__(self, other: Self) -> Self:
         self._same_asset(other)
-        return self.model_copy(update={"units": self.units + other.units})
+        return self.changed(units=self.units + other.units)
 
     def __sub__(self, other: Self) -> Self:
         self._same_asset(other)
         assert other.units <= self.units, "an amount is never negative"
-        return self.model_copy(update={"units": self.units - other.units})
+        return self.changed(units=self.units - other.units)
 
     def _same_asset(self, other: Self) -> None:
         assert self.asset == other.asset, f"{self.asset} is not {other.asset}"
@@ -61,7 +61,7 @@ class Amount(Value):
 def fee_on(amount: Amount) -> Amount:
     """The gateway's 0.5 %, rounded half up to a base unit."""
     units = (amount.units * FEE_BASIS_POINTS + _BASIS // 2) // _BASIS
-    return amount.model_copy(update={"units": units})
+    return amount.changed(units=units)
 
 
 def units_of(text: str, decimals: int, *, decimals_max: int | None = None) -> int:

@@ -2,15 +2,18 @@
 
 Shapes  Network(name, chain_id, tokens, policy); a token belongs to one network, its asset id is
         CAIP-19. NetworkBook finds them by name, by asset and by mode.
-Units   policy.blocks counts confirmations: head number minus block number plus one.
+        A policy is a default rule and tiers by amount; a sighting keeps the version it was first
+        seen under (application/policies.py gives a changed policy its next version).
+Units   blocks count confirmations: head number minus block number plus one; tiers begin at whole
+        dollars.
 Errors  NetworkUnknown, TokenUnknown name what is offered instead.
 Source  addresses and decimals: issuers' own lists, checked against each other on 2026-11-22;
         each is read from the chain again at start-up (chain id, decimals).
 """
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from domain.errors import NetworkUnknown, TokenUnknown
 from domain.values import Mode, Value
@@ -28,13 +31,59 @@ def _lower_hex_address(text: str) -> str:
 Address = Annotated[str, AfterValidator(_lower_hex_address)]
 
 
+Finality = Literal["safe", "finalized"]  # what the chain itself calls its blocks
+TIERS_MAX = 8
+
+
+class ConfirmationRule(Value):
+    """When one transfer counts as safe: so many confirmations, or the chain's own word."""
+
+    blocks: int = Field(default=1, ge=1, le=10_000)
+    tag: Finality | None = None  # instead of a number of blocks
+
+    @property
+    def text(self) -> str:
+        """What it asks for, as people read it."""
+        if self.tag is not None:
+            return f"a {self.tag} block"
+        return "1 confirmation" if self.blocks == 1 else f"{self.blocks} confirmations"
+
+
+class AmountTier(Value):
+    """From this amount on, another rule than for smaller ones."""
+
+    from_usd: int = Field(ge=1)
+    rule: ConfirmationRule
+
+
 class ConfirmationPolicy(Value):
     """When a transfer counts as safe on one network."""
 
     version: int = Field(ge=1)
     blocks: int = Field(ge=1, le=10_000)
+    tag: Finality | None = None
+    tiers: tuple[AmountTier, ...] = Field(default=(), max_length=TIERS_MAX)
     # One provider can lie alone; only development and tests may confirm on its word.
     allow_unattested: bool = False
+
+    @model_validator(mode="after")
+    def _tiers_ascend(self) -> Self:
+        starts = [tier.from_usd for tier in self.tiers]
+        if starts != sorted(set(starts)):
+            raise ValueError("tiers begin at different amounts, the smallest first")
+        return self
+
+    def rule_for(self, units: int, decimals: int) -> ConfirmationRule:
+        """The rule for an amount of base units of a token with so many decimals."""
+        rule = ConfirmationRule(blocks=self.blocks, tag=self.tag)
+        for tier in self.tiers:
+            if units >= tier.from_usd * 10**decimals:
+                rule = tier.rule
+        return rule
+
+    def same_terms(self, other: Self) -> bool:
+        """Whether only the version differs."""
+        return self.changed(version=other.version) == other
 
 
 class Token(Value):
@@ -45,6 +94,17 @@ class Token(Value):
     accepted: bool = True
 
 
+class Coin(Value):
+    """What a network's gas is paid in."""
+
+    symbol: str
+    slip44: int
+    decimals: int = 18
+
+
+ETHER = Coin(symbol="ETH", slip44=60)
+
+
 class Network(Value):
     name: str
     title: str
@@ -53,6 +113,11 @@ class Network(Value):
     tokens: tuple[Token, ...]
     policy: ConfirmationPolicy
     block_seconds: int
+    coin: Coin = ETHER
+
+    @property
+    def coin_asset(self) -> str:
+        return f"eip155:{self.chain_id}/slip44:{self.coin.slip44}"
 
     def asset(self, token: Token) -> str:
         return f"eip155:{self.chain_id}/erc20:{token.address}"
@@ -93,6 +158,16 @@ class NetworkBook(Value):
     def get(self, name: str) -> Network:
         return next(network for network in self.networks if network.name == name)
 
+    def unit_of(self, asset: str) -> tuple[str, int]:
+        """What people call an asset, and its decimals; its id and 0 where we do not know it."""
+        for network in self.networks:
+            if asset == network.coin_asset:
+                return network.coin.symbol, network.coin.decimals
+            for token in network.tokens:
+                if network.asset(token) == asset:
+                    return token.symbol, token.decimals
+        return asset, 0
+
     def of_asset(self, asset: str) -> tuple[Network, Token]:
         """The network and token of an asset we once accepted; unknown ones are a bug."""
         for network in self.networks:
@@ -103,7 +178,7 @@ class NetworkBook(Value):
 
     def only(self, names: tuple[str, ...]) -> Self:
         kept = tuple(network for network in self.networks if network.name in names)
-        return self.model_copy(update={"networks": kept})
+        return self.changed(networks=kept)
 
 
 def _usd(symbol: str, address: str, *, accepted: bool = True) -> Token:
@@ -134,6 +209,7 @@ POLYGON = Network(
     ),
     policy=ConfirmationPolicy(version=1, blocks=64),
     block_seconds=2,
+    coin=Coin(symbol="POL", slip44=966),
 )
 KNOWN_NETWORKS = (ETHEREUM, POLYGON)
 

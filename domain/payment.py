@@ -10,10 +10,12 @@ from typing import assert_never
 from domain import commands as c
 from domain import events as e
 from domain.errors import (
+    ClaimNotNeeded,
     RefundExceedsReceived,
     RefundNotPossible,
     SessionNotOpen,
     SessionUnknown,
+    TooManyClaims,
 )
 from domain.money import fee_on
 from domain.payment_state import (
@@ -25,7 +27,10 @@ from domain.payment_state import (
 )
 from domain.values import Moment
 
+CLAIMS_MAX = 10  # wallets, and transactions, of one session
+
 __all__ = [
+    "CLAIMS_MAX",
     "Exceptional",
     "PaymentSession",
     "SessionRefund",
@@ -56,6 +61,10 @@ def decide(command: c.SessionCommand, session: PaymentSession | None) -> tuple[e
             return _reserve(command, session)
         case c.ReleaseRefund() | c.SettleRefund():
             return _end_refund(command, session)
+        case c.UnsettleRefund():
+            return _unsettle(command, session)
+        case c.ProvePayer() | c.AnnounceTransaction():
+            return _claim(command, session)
         case _:
             assert_never(command)
 
@@ -99,14 +108,16 @@ def _moved(
 
 
 def _cover(at: Moment, session: PaymentSession) -> tuple[e.Event, ...]:
-    if session.covered or session.outstanding.units:
+    if session.covered or not session.lacks_nothing:
         return ()
     return (e.PaymentCovered(at=at, seen=session.seen),)
 
 
 def _complete(at: Moment, session: PaymentSession) -> tuple[e.Event, ...]:
+    if session.completed_at is not None:
+        return ()
     total = session.confirmed_and_kept
-    if session.completed_at is not None or total.units < session.due.units:
+    if total.units < session.enough.units:
         return ()
     return (e.PaymentCompleted(at=at, amount=total, fee=fee_on(total)),)
 
@@ -135,7 +146,7 @@ def _reverse(
     left = evolve(session, reversed_).confirmed_and_kept
     if session.completed_at is None or session.fee is None:
         return (reversed_,)
-    if left.units < session.due.units:
+    if left.units < session.enough.units:
         return (reversed_, e.PaymentReversed(at=command.at, amount=left, fee=session.fee))
     fee = fee_on(left)
     if fee.units >= session.fee.units:  # the excess came after completion and cost nothing
@@ -156,6 +167,7 @@ def _confirm(command: c.ConfirmTransfer, session: PaymentSession) -> tuple[e.Eve
         amount=transfer.amount,
         confirmations=command.confirmations,
         policy_version=command.policy_version,
+        rule=command.rule,
     )
     return (confirmed, *_complete(command.at, evolve(session, confirmed)))
 
@@ -173,6 +185,31 @@ def _expire(command: c.ExpireSession, session: PaymentSession) -> tuple[e.Event,
     if not open_ or command.at < session.expires_at:
         return ()
     return (e.SessionExpired(at=command.at),)
+
+
+def _claim(
+    command: c.ProvePayer | c.AnnounceTransaction, session: PaymentSession
+) -> tuple[e.Event, ...]:
+    """Evidence counts only where several sessions share one wallet."""
+    if session.pay_by != "merchant_wallet":
+        raise ClaimNotNeeded("this session has an address of its own; paying to it is enough")
+    if not session.awaits(command.at):
+        raise SessionNotOpen("the session is closed; money for it is not awaited any more")
+    if isinstance(command, c.ProvePayer):
+        known = session.proven_payers
+        if command.payer in known:
+            return ()
+        _refuse_more_claims(known)
+        return (e.PayerProven(at=command.at, payer=command.payer, scheme=command.scheme),)
+    if command.tx_hash in session.announced:
+        return ()
+    _refuse_more_claims(session.announced)
+    return (e.TransactionAnnounced(at=command.at, tx_hash=command.tx_hash),)
+
+
+def _refuse_more_claims(known: tuple[str, ...]) -> None:
+    if len(known) >= CLAIMS_MAX:
+        raise TooManyClaims(f"a session takes at most {CLAIMS_MAX} wallets or transactions")
 
 
 def _reserve(command: c.ReserveRefund, session: PaymentSession) -> tuple[e.Event, ...]:
@@ -201,6 +238,22 @@ def _end_refund(
             refund_id=refund.refund_id,
             amount=refund.amount,
             refunded_total=session.refunded + refund.amount,
+            tx_hash=command.tx_hash,
+        ),
+    )
+
+
+def _unsettle(command: c.UnsettleRefund, session: PaymentSession) -> tuple[e.Event, ...]:
+    """The refund's transaction is gone, and will be sent again: its money stays set aside."""
+    refund = session.refunds.get(command.refund_id)
+    if refund is None or refund.status != "refunded":
+        return ()
+    return (
+        e.PaymentRefundReversed(
+            at=command.at,
+            refund_id=refund.refund_id,
+            amount=refund.amount,
+            refunded_total=session.refunded - refund.amount,
             tx_hash=command.tx_hash,
         ),
     )
@@ -235,17 +288,17 @@ def evolve(session: PaymentSession | None, event: e.Event) -> PaymentSession:
             moved = _restated(session, event.transfer_id, "reversed")
             return _recovered(moved)
         case e.PaymentCovered():
-            return session.model_copy(update={"covered": True})
+            return session.changed(covered=True)
         case e.PaymentCompleted():
-            return session.model_copy(update={"completed_at": event.at, "fee": event.fee})
+            return session.changed(completed_at=event.at, fee=event.fee)
         case e.PaymentReduced():
-            return session.model_copy(update={"fee": event.fee})
+            return session.changed(fee=event.fee)
         case e.PaymentReversed():
-            return session.model_copy(update={"completed_at": None, "fee": None})
+            return session.changed(completed_at=None, fee=None)
         case e.SessionCancelled():
-            return session.model_copy(update={"ended": "cancelled"})
+            return session.changed(ended="cancelled")
         case e.SessionExpired():
-            return session.model_copy(update={"ended": "expired"})
+            return session.changed(ended="expired")
         case e.PaymentRefundReserved():
             refund = SessionRefund(
                 refund_id=event.refund_id,
@@ -254,13 +307,19 @@ def evolve(session: PaymentSession | None, event: e.Event) -> PaymentSession:
                 early=session.completed_at is None,
             )
             return _recovered(_with_refund(session, refund))
+        case e.PaymentRefundReversed():
+            undone = session.refunds[event.refund_id].changed(status="reserved", tx_hash=None)
+            return _with_refund(session, undone)
+        case e.PayerProven():
+            return session.changed(proven_payers=(*session.proven_payers, event.payer))
+        case e.TransactionAnnounced():
+            return session.changed(announced=(*session.announced, event.tx_hash))
         case e.PaymentRefundReleased():
             ended = session.refunds[event.refund_id]
-            return _with_refund(session, ended.model_copy(update={"status": "released"}))
+            return _with_refund(session, ended.changed(status="released"))
         case e.PaymentRefunded():
             ended = session.refunds[event.refund_id]
-            paid = {"status": "refunded", "tx_hash": event.tx_hash}
-            return _with_refund(session, ended.model_copy(update=paid))
+            return _with_refund(session, ended.changed(status="refunded", tx_hash=event.tx_hash))
         case _:
             raise AssertionError(f"{event.name} is no event of a payment session")
 
@@ -280,20 +339,18 @@ def _sighted(event: e.TransferObserved) -> SessionTransfer:
 
 def _recovered(session: PaymentSession) -> PaymentSession:
     """Less counts than before: is it still enough?"""
-    return session.model_copy(
-        update={"covered": session.covered and not session.outstanding.units}
-    )
+    return session.changed(covered=session.covered and session.lacks_nothing)
 
 
 def _with_transfer(session: PaymentSession, transfer: SessionTransfer) -> PaymentSession:
     transfers = {**session.transfers, transfer.transfer_id: transfer}
-    return session.model_copy(update={"transfers": transfers})
+    return session.changed(transfers=transfers)
 
 
 def _restated(session: PaymentSession, transfer_id: str, status: str) -> PaymentSession:
-    moved = session.transfers[transfer_id].model_copy(update={"status": status})
+    moved = session.transfers[transfer_id].changed(status=status)
     return _with_transfer(session, moved)
 
 
 def _with_refund(session: PaymentSession, refund: SessionRefund) -> PaymentSession:
-    return session.model_copy(update={"refunds": {**session.refunds, refund.refund_id: refund}})
+    return session.changed(refunds={**session.refunds, refund.refund_id: refund})

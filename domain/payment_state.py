@@ -10,6 +10,7 @@ from typing import Literal
 from uuid import UUID
 
 from domain.event_base import Sealed
+from domain.events_payment import PayBy
 from domain.money import Amount
 from domain.values import Mode, Moment, Value
 
@@ -43,8 +44,10 @@ class PaymentSession(Value):
     mode: Mode
     network: str
     due: Amount
+    pay_by: PayBy
+    tolerance: Amount
     deposit_address: str
-    deposit_index: int
+    deposit_index: int | None
     created_at: Moment
     expires_at: Moment
     grace_seconds: int
@@ -56,64 +59,82 @@ class PaymentSession(Value):
     customer_email: Sealed | None = None
     transfers: dict[str, SessionTransfer] = {}
     refunds: dict[UUID, SessionRefund] = {}
+    proven_payers: tuple[str, ...] = ()
+    announced: tuple[str, ...] = ()  # transaction hashes
     covered: bool = False
     completed_at: Moment | None = None
     fee: Amount | None = None
     ended: Literal["expired", "cancelled"] | None = None
 
-    def _sum(self, *statuses: str) -> Amount:
-        units = sum(t.amount.units for t in self.transfers.values() if t.status in statuses)
-        return Amount(units=units, asset=self.due.asset)
+    def _amount(self, units: int) -> Amount:
+        return self.due.changed(units=units)
+
+    def _arrived(self, *statuses: str) -> int:
+        return sum(t.amount.units for t in self.transfers.values() if t.status in statuses)
+
+    def _given_back_early(self) -> int:
+        return sum(
+            r.amount.units for r in self.refunds.values() if r.early and r.status != "released"
+        )
+
+    def _kept(self, arrived: int) -> int:
+        return max(0, arrived - self._given_back_early())
+
+    def _refunds(self, *statuses: str) -> int:
+        return sum(r.amount.units for r in self.refunds.values() if r.status in statuses)
 
     @property
     def seen(self) -> Amount:
-        return self._sum("observed", "confirmed")
+        return self._amount(self._arrived("observed", "confirmed"))
 
     @property
     def confirmed(self) -> Amount:
-        return self._sum("confirmed")
+        return self._amount(self._arrived("confirmed"))
 
     @property
     def given_back_early(self) -> Amount:
         """Refunded, or set aside to be, before the payment was completed."""
-        units = sum(
-            r.amount.units for r in self.refunds.values() if r.early and r.status != "released"
-        )
-        return Amount(units=units, asset=self.due.asset)
-
-    def _kept(self, arrived: Amount) -> Amount:
-        units = max(0, arrived.units - self.given_back_early.units)
-        return Amount(units=units, asset=self.due.asset)
+        return self._amount(self._given_back_early())
 
     @property
     def seen_and_kept(self) -> Amount:
         """What counts towards the amount due, not all of it safe yet."""
-        return self._kept(self.seen)
+        return self._amount(self._kept(self._arrived("observed", "confirmed")))
 
     @property
     def confirmed_and_kept(self) -> Amount:
         """What counts towards the amount due and is safe."""
-        return self._kept(self.confirmed)
+        return self._amount(self._kept(self._arrived("confirmed")))
+
+    @property
+    def enough(self) -> Amount:
+        """What completes the payment: the amount due, less what may be missing."""
+        return self.due - self.tolerance
+
+    @property
+    def lacks_nothing(self) -> bool:
+        """Whether enough is seen, though not all of it safe yet."""
+        return not self._lacking()
 
     @property
     def outstanding(self) -> Amount:
-        """What the customer still has to send."""
-        units = max(0, self.due.units - self.seen_and_kept.units)
-        return Amount(units=units, asset=self.due.asset)
+        """What the customer still has to send; nothing, once there is enough."""
+        return self._amount(self._lacking())
 
-    def _refunds(self, *statuses: str) -> Amount:
-        units = sum(r.amount.units for r in self.refunds.values() if r.status in statuses)
-        return Amount(units=units, asset=self.due.asset)
+    def _lacking(self) -> int:
+        kept = self._kept(self._arrived("observed", "confirmed"))
+        due = self.due.units
+        return 0 if kept >= due - self.tolerance.units else due - kept
 
     @property
     def refunded(self) -> Amount:
-        return self._refunds("refunded")
+        return self._amount(self._refunds("refunded"))
 
     @property
     def refundable(self) -> Amount:
         """Confirmed, and neither given back nor set aside to be."""
-        taken = self._refunds("reserved", "refunded").units
-        return Amount(units=max(0, self.confirmed.units - taken), asset=self.due.asset)
+        taken = self._refunds("reserved", "refunded")
+        return self._amount(max(0, self._arrived("confirmed") - taken))
 
     @property
     def status(self) -> Status:
@@ -148,6 +169,10 @@ class PaymentSession(Value):
     @property
     def credits_until(self) -> Moment:
         return self.expires_at + timedelta(seconds=self.grace_seconds)
+
+    def awaits(self, moment: Moment) -> bool:
+        """Whether money that is mined at this moment is credited by itself."""
+        return self.ended != "cancelled" and moment < self.credits_until
 
     def payers(self) -> tuple[str, ...]:
         confirmed = (t.payer for t in self.transfers.values() if t.status == "confirmed")

@@ -1,7 +1,8 @@
 """A refund: requested, signed, broadcast, then completed or failed.
 
 Shapes  RefundRequested names everything that will be paid; nothing later may change it. Once
-        signed, only the stored bytes can pay it, so a crash repeats them and pays once.
+        signed, only the stored bytes can pay it, so a crash repeats them and pays once. A reorg
+        can take the transaction of a completed one: then it is broadcast, and follows again.
 Errors  RefundUnknown.
 """
 
@@ -17,7 +18,8 @@ from domain.values import Mode, Moment, Value
 
 class Refund(Value):
     refund_id: UUID
-    session_id: UUID
+    session_id: UUID | None
+    transfer_id: str | None
     merchant_id: UUID
     mode: Mode
     network: str
@@ -32,6 +34,9 @@ class Refund(Value):
     nonce: int | None = None
     failure: str | None = None
     completed_at: Moment | None = None
+    block_number: int | None = None  # of the receipt it completed by
+    block_hash: str | None = None
+    gas: Amount | None = None
 
     @property
     def open(self) -> bool:
@@ -62,12 +67,33 @@ def decide(command: c.RefundCommand, refund: Refund | None) -> tuple[e.Event, ..
                     block_number=command.block_number,
                     block_hash=command.block_hash,
                     confirmations=command.confirmations,
+                    gas=command.gas,
                 ),
             )
+        case c.RecordRefundLost():
+            return _lost(command, refund)
         case c.FailRefund():
-            return (e.RefundFailed(at=command.at, reason=command.reason),) if refund.open else ()
+            if not refund.open:
+                return ()
+            return (e.RefundFailed(at=command.at, reason=command.reason, gas=command.gas),)
         case _:
             assert_never(command)
+
+
+def _lost(command: c.RecordRefundLost, refund: Refund) -> tuple[e.Event, ...]:
+    if refund.status != "completed" or refund.tx_hash != command.tx_hash:
+        return ()
+    assert refund.block_number is not None
+    assert refund.block_hash is not None
+    return (
+        e.RefundReversed(
+            at=command.at,
+            tx_hash=command.tx_hash,
+            block_number=refund.block_number,
+            block_hash=refund.block_hash,
+            gas=refund.gas,
+        ),
+    )
 
 
 def evolve(refund: Refund | None, event: e.Event) -> Refund:
@@ -77,20 +103,23 @@ def evolve(refund: Refund | None, event: e.Event) -> Refund:
     assert refund is not None, f"{event.name} before the refund was requested"
     match event:
         case e.RefundSigned():
-            return refund.model_copy(
-                update={"status": "signed", "tx_hash": event.tx_hash, "nonce": event.nonce}
-            )
+            return refund.changed(status="signed", tx_hash=event.tx_hash, nonce=event.nonce)
         case e.RefundBroadcast():
-            return refund.model_copy(update={"status": "broadcast", "tx_hash": event.tx_hash})
+            return refund.changed(status="broadcast", tx_hash=event.tx_hash)
         case e.RefundCompleted():
-            return refund.model_copy(
-                update={
-                    "status": "completed",
-                    "tx_hash": event.tx_hash,
-                    "completed_at": event.at,
-                }
+            return refund.changed(
+                status="completed",
+                tx_hash=event.tx_hash,
+                completed_at=event.at,
+                block_number=event.block_number,
+                block_hash=event.block_hash,
+                gas=event.gas,
+            )
+        case e.RefundReversed():
+            return refund.changed(
+                status="broadcast", completed_at=None, block_number=None, block_hash=None, gas=None
             )
         case e.RefundFailed():
-            return refund.model_copy(update={"status": "failed", "failure": event.reason})
+            return refund.changed(status="failed", failure=event.reason)
         case _:
             raise AssertionError(f"{event.name} is no event of a refund")

@@ -76,13 +76,21 @@ def decide(command: c.FloatCommand, state: RefundFloat | None) -> tuple[e.Event,
             if amount is None:
                 return ()
             return (e.FloatSpent(at=command.at, refund_id=command.refund_id, amount=amount),)
+        case c.ReverseSpending():
+            if command.refund_id in held.reserved:
+                return ()
+            return (
+                e.FloatSpendingReversed(
+                    at=command.at, refund_id=command.refund_id, amount=command.amount
+                ),
+            )
         case _:
             assert_never(command)
 
 
 def _part(amount: Amount, units: int) -> Amount:
     """At most `units` of an amount, and never less than nothing."""
-    return amount.model_copy(update={"units": min(amount.units, max(0, units))})
+    return amount.changed(units=min(amount.units, max(0, units)))
 
 
 def _reserve(command: c.ReserveFloat, held: RefundFloat) -> tuple[e.Event, ...]:
@@ -100,36 +108,29 @@ def evolve(state: RefundFloat | None, event: e.Event) -> RefundFloat:
     held = state or EMPTY
     match event:
         case e.FloatToppedUp():
-            return held.model_copy(
-                update={
-                    "top_ups": {**held.top_ups, event.transfer_id: event.amount},
-                    "available_units": held.available_units + event.amount.units,
-                }
+            return held.changed(
+                top_ups={**held.top_ups, event.transfer_id: event.amount},
+                available_units=held.available_units + event.amount.units,
             )
         case e.FloatTopUpReversed():
             left = {k: v for k, v in held.top_ups.items() if k != event.transfer_id}
-            return held.model_copy(
-                update={
-                    "top_ups": left,
-                    "available_units": held.available_units - event.amount.units,
-                }
+            return held.changed(
+                top_ups=left, available_units=held.available_units - event.amount.units
             )
         case e.FloatReserved():
-            return held.model_copy(
-                update={
-                    "reserved": {**held.reserved, event.refund_id: event.amount},
-                    "available_units": held.available_units - event.amount.units,
-                }
+            return held.changed(
+                reserved={**held.reserved, event.refund_id: event.amount},
+                available_units=held.available_units - event.amount.units,
             )
         case e.FloatReleased():
-            return held.model_copy(
-                update={
-                    "reserved": _without(held.reserved, event.refund_id),
-                    "available_units": held.available_units + event.amount.units,
-                }
+            return held.changed(
+                reserved=_without(held.reserved, event.refund_id),
+                available_units=held.available_units + event.amount.units,
             )
+        case e.FloatSpendingReversed():  # it was not free before, and is not now
+            return held.changed(reserved={**held.reserved, event.refund_id: event.amount})
         case e.FloatSpent():
-            return held.model_copy(update={"reserved": _without(held.reserved, event.refund_id)})
+            return held.changed(reserved=_without(held.reserved, event.refund_id))
         case _:
             raise AssertionError(f"{event.name} is no event of a refund float")
 

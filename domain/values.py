@@ -8,7 +8,7 @@ Errors  PublicIdMalformed when text is not an id of the wanted kind.
 
 import re
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from uuid import UUID, uuid5
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
@@ -19,12 +19,26 @@ Mode = Literal["live", "test"]
 
 _NAMESPACE = UUID("5e7e1f0c-7a51-4a86-9d0c-5ab1ec0149a7")
 _PUBLIC_ID = re.compile(r"([a-z]{2,4})_([0-9a-f]{32})")
+_set = object.__setattr__
 
 
 class Value(BaseModel):
     """A frozen value: equal by content, safe to share."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    def changed(self, **fields: object) -> Self:
+        """The same value but for these fields, which are trusted: mind their types.
+
+        What `model_copy` does, in half the time: evolve lives on it.
+        """
+        assert fields.keys() <= self.__dict__.keys(), f"{type(self).__name__} has no such field"
+        copy = type(self).__new__(type(self))
+        _set(copy, "__dict__", {**self.__dict__, **fields})
+        _set(copy, "__pydantic_fields_set__", self.__pydantic_fields_set__)
+        _set(copy, "__pydantic_extra__", None)
+        _set(copy, "__pydantic_private__", None)
+        return copy
 
 
 def _aware(moment: datetime) -> datetime:

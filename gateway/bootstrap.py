@@ -23,6 +23,7 @@ from adapters.ingest_store import (
     PostgresParkedMessages,
 )
 from adapters.key_vault import PostgresVault
+from adapters.ledger_reads import PostgresLedger
 from adapters.nats_bus import NatsBus
 from adapters.outgoing import PostgresOutgoing
 from adapters.postgres import Postgres
@@ -31,7 +32,9 @@ from adapters.wallet import HotWallets, XpubAddresses
 from application.handling import Handler
 from application.merchants import Merchants
 from application.messages import Messages
+from application.policies import Policies
 from application.settlement import Settlement
+from application.statements import Statements
 from chain_ingest.service import Ingester, ingest_network
 from domain.errors import ExtendedKeyMalformed
 from domain.networks import Network, NetworkBook
@@ -110,6 +113,10 @@ def books(of: Core) -> JournalReads:
     return JournalReads(of.postgres)
 
 
+def statements(of: Core) -> Statements:
+    return Statements(PostgresLedger(of.postgres), of.networks, of.clock)
+
+
 def progress(of: Core) -> ProgressReads:
     return ProgressReads(of.postgres)
 
@@ -131,6 +138,7 @@ def ingester(of: Core, network: Network, sources: tuple[EvmClient, ...]) -> Inge
         sources,
         PostgresIngestStore(of.postgres),
         of.bus,
+        policies=Policies(of.handler),
         log_head=of.store,
         progress=ProgressReads(of.postgres),
         watched=WatchListReads(of.postgres, of.networks),

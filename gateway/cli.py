@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from gateway.operate_inbox import Decision
     from gateway.settings import Settings
 
 app = typer.Typer(
@@ -26,8 +27,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+inbox_app = typer.Typer(invoke_without_command=True)
+app.add_typer(inbox_app, name="inbox")
 Folder = Annotated[Path, typer.Option(help="where the local gateway keeps its data")]
 Json = Annotated[bool, typer.Option("--json", help="for machines")]
+Transfer = Annotated[str, typer.Argument(help="tr_…, or CHAIN:TX:LOG")]
+Reason = Annotated[str, typer.Option(help="why: it is kept with the decision")]
 VAR = Path("var")
 BOOKS = ("database_url", "nats_url", "networks")
 
@@ -189,11 +194,47 @@ def merchant(
 
 
 @app.command(name="trial-balance")
-def trial_balance(folder: Folder = VAR, json: Json = False) -> None:
+def trial_balance(
+    at: Annotated[
+        int | None, typer.Option(min=0, help="a position of the log: the books as they stood")
+    ] = None,
+    folder: Folder = VAR,
+    json: Json = False,
+) -> None:
     """Debits and credits per asset and account; status 1 unless they agree."""
-    from gateway import operate
+    from gateway import books, operate
 
-    sys.exit(asyncio.run(operate.trial_balance(_settings(folder, needs=BOOKS), as_json=json)))
+    settings = _settings(folder, needs=BOOKS)
+    if at is not None:
+        sys.exit(asyncio.run(books.trial_balance_at(settings, at, as_json=json)))
+    sys.exit(asyncio.run(operate.trial_balance(settings, as_json=json)))
+
+
+@app.command()
+def statement(
+    merchant: Annotated[str, typer.Argument(help="its id, as `gateway merchant` printed it")],
+    month: Annotated[str, typer.Argument(help="YYYY-MM, in UTC")],
+    live: Annotated[bool, typer.Option("--live", help="else test mode")] = False,
+    folder: Folder = VAR,
+    json: Json = False,
+) -> None:
+    """A month of a merchant's books: what happened, every account, and the invoice."""
+    from gateway import books
+
+    settings = _settings(folder, needs=BOOKS)
+    asyncio.run(books.statement(settings, merchant, month, live=live, as_json=json))
+
+
+@app.command()
+def explain(
+    what: Annotated[str, typer.Argument(help="ps_…, rf_…, tr_… or wd_…")],
+    folder: Folder = VAR,
+    json: Json = False,
+) -> None:
+    """What happened to a payment, a refund or a transfer, why, and what is awaited now."""
+    from gateway import explain_page
+
+    asyncio.run(explain_page.explain(_settings(folder, needs=BOOKS), what, as_json=json))
 
 
 @app.command()
@@ -208,12 +249,56 @@ def events(
     asyncio.run(operate.events(_settings(folder, needs=BOOKS), stream, as_json=json))
 
 
-@app.command()
-def inbox(folder: Folder = VAR, json: Json = False) -> None:
-    """Transfers that belong to no session, newest first, each with its reason."""
+@inbox_app.callback()
+def inbox(context: typer.Context, folder: Folder = VAR, json: Json = False) -> None:
+    """Transfers that wait for a decision, newest first, each with its reason; or decide."""
     from gateway import operate_inbox
 
-    asyncio.run(operate_inbox.inbox(_settings(folder, needs=BOOKS), as_json=json))
+    if context.invoked_subcommand is None:
+        asyncio.run(operate_inbox.inbox(_settings(folder, needs=BOOKS), as_json=json))
+
+
+@inbox_app.command()
+def accept(transfer: Transfer, reason: Reason, folder: Folder = VAR) -> None:
+    """The merchant keeps it, for no session."""
+    _decide(folder, transfer, reason, "accept")
+
+
+@inbox_app.command()
+def dismiss(transfer: Transfer, reason: Reason, folder: Folder = VAR) -> None:
+    """No customer's money: it leaves the inbox and the books."""
+    _decide(folder, transfer, reason, "dismiss")
+
+
+@inbox_app.command()
+def assign(
+    transfer: Transfer,
+    session: Annotated[str, typer.Argument(help="ps_…")],
+    reason: Reason,
+    folder: Folder = VAR,
+) -> None:
+    """Credit it to a session, also to one that is closed."""
+    _decide(folder, transfer, reason, "assign", session)
+
+
+@inbox_app.command()
+def refund(
+    transfer: Transfer,
+    reason: Reason,
+    to: Annotated[str | None, typer.Option(help="else to where it came from")] = None,
+    folder: Folder = VAR,
+) -> None:
+    """Give all of it back, from the merchant's refund wallet."""
+    _decide(folder, transfer, reason, "refund", to)
+
+
+def _decide(
+    folder: Path, transfer: str, reason: str, what: "Decision", target: str | None = None
+) -> None:
+    from gateway import operate_inbox
+
+    settings = _settings(folder, needs=BOOKS)
+    asyncio.run(operate_inbox.decide(settings, transfer, what, reason, target))
 
 
 @app.command()
@@ -222,6 +307,37 @@ def parked(folder: Folder = VAR, json: Json = False) -> None:
     from gateway import operate_inbox
 
     sys.exit(asyncio.run(operate_inbox.parked(_settings(folder, needs=BOOKS), as_json=json)))
+
+
+@app.command()
+def simulate(
+    seed: Annotated[int, typer.Option(min=0, help="of the first history; each has the next")] = 1,
+    histories: Annotated[int, typer.Option(min=1, max=1_000_000)] = 100,
+    steps: Annotated[int, typer.Option(min=1, max=1_000, help="of each history")] = 100,
+    processes: Annotated[int, typer.Option(min=1, max=64)] = 2,
+    stop: Annotated[bool, typer.Option("--stop", help="at the first that fails")] = False,
+    shrink_into: Annotated[
+        Path | None, typer.Option(help="keep failing histories here, cut to the shortest")
+    ] = None,
+    history: Annotated[Path | None, typer.Option(help="run one kept history instead")] = None,
+    json: Json = False,
+) -> None:
+    """The whole gateway in a simulated world full of faults; status 1 unless all held."""
+    from gateway import simulate as simulator
+
+    if history is not None:
+        sys.exit(simulator.repeat(history))
+    sys.exit(
+        simulator.simulate(
+            seed=seed,
+            histories=histories,
+            steps=steps,
+            processes=processes,
+            as_json=json,
+            stop=stop,
+            shrink_into=shrink_into,
+        )
+    )
 
 
 # ---------------------------------------------------------------- plumbing

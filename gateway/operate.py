@@ -135,18 +135,16 @@ def totals_table(networks: NetworkBook, totals: Any) -> Table:
 
 
 def _line(networks: NetworkBook, asset: str, debits: int, credits_: int) -> tuple[str, ...]:
-    try:
-        network, token = networks.of_asset(asset)
-    except KeyError:
-        return asset, str(debits), str(credits_), str(debits - credits_)
-    name = f"{token.symbol} on {network.name}"
+    symbol, decimals = networks.unit_of(asset)
+    chain = asset.partition("/")[0]
+    where = next((n.name for n in networks.networks if chain == f"eip155:{n.chain_id}"), None)
     difference = debits - credits_
     sign = "-" if difference < 0 else ""
     return (
-        name,
-        decimal_of(debits, token.decimals),
-        decimal_of(credits_, token.decimals),
-        sign + decimal_of(abs(difference), token.decimals),
+        symbol if symbol == asset else f"{symbol} on {where}",  # an id says where it is
+        decimal_of(debits, decimals),
+        decimal_of(credits_, decimals),
+        sign + decimal_of(abs(difference), decimals),
     )
 
 

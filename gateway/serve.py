@@ -45,11 +45,11 @@ async def api(settings: Settings, stop: asyncio.Event) -> None:
         def capture_signals(self) -> Iterator[None]:
             yield
 
-    async with bootstrap.core(settings, "api") as core:
+    async with bootstrap.core(settings, "api") as core, _asked(core) as chains:
         http = bootstrap.poster(core)
         server = _Server(
             uvicorn.Config(
-                bootstrap_api.api(core, http, stop),
+                bootstrap_api.api(core, http, stop, chains),
                 host=settings.api_host,
                 port=settings.api_port,
                 log_config=None,
@@ -125,6 +125,15 @@ async def sign(settings: Settings, stop: asyncio.Event) -> None:
 
     async with bootstrap_signer.signer(settings) as process:
         await process.run(stop)
+
+
+@contextlib.asynccontextmanager
+async def _asked(core: bootstrap.Core) -> AsyncIterator[dict[str, tuple[EvmClient, ...]]]:
+    """The providers there are: the API asks them about contract wallets, and lives without."""
+    known = [n for n in core.networks.networks if n.name in core.settings.rpc_urls]
+    chains = {network.name: bootstrap.providers(core, network) for network in known}
+    async with _opened([client for clients in chains.values() for client in clients]):
+        yield chains
 
 
 @contextlib.asynccontextmanager

@@ -2,7 +2,8 @@
 
 Shapes  One frozen model. A list is separated by commas. Any variable may be given as NAME_FILE
         instead, the path of a file that holds the value: how containers hand over secrets.
-        RPC_URLS_<NETWORK>, CONFIRMATIONS_<NETWORK> and START_BLOCK_<NETWORK> exist per network.
+        RPC_URLS_<NETWORK>, CONFIRMATIONS_<NETWORK>, CONFIRMATION_POLICY_<NETWORK> and
+        START_BLOCK_<NETWORK> exist per network.
 Units   *_SECONDS in seconds; USD amounts as decimal strings.
 Errors  SettingsError names each variable that is missing or wrong, and what it should look like.
 """
@@ -28,14 +29,13 @@ from pydantic import (
 )
 
 from domain.networks import KNOWN_NETWORKS, Network, NetworkBook, Token, local_network
+from gateway.confirmation_setting import EXAMPLE, WrittenPolicy, written_policy
 from gateway.failures import GatewayError
 
 MASTER_KEY_BYTES = 32
 PROVIDERS_MAX = 3
-# Policies of our own count from 1; an operator's own count of blocks is named by this plus it.
-OWN_POLICY_VERSIONS = 1_000_000
 _DOLLARS = re.compile(r"[0-9]{1,12}\.[0-9]{2}")
-_PER_NETWORK = ("RPC_URLS", "CONFIRMATIONS", "START_BLOCK")
+_PER_NETWORK = ("RPC_URLS", "CONFIRMATIONS", "CONFIRMATION_POLICY", "START_BLOCK")
 
 
 class SettingsError(GatewayError):
@@ -80,6 +80,7 @@ NatsUrl = Annotated[SecretStr, AfterValidator(_url("nats", "tls"))]
 MasterKey = Annotated[SecretStr, AfterValidator(_key)]
 Dollars = Annotated[str, AfterValidator(_dollars)]
 Blocks = Annotated[int, Field(ge=1, le=10_000)]
+Written = Annotated[WrittenPolicy, BeforeValidator(written_policy)]
 BlockNumber = Annotated[int, Field(ge=0)]
 
 
@@ -109,6 +110,9 @@ class Settings(BaseModel):
     networks: Listed = Field(default=("local",), description="which networks are served")
     rpc_urls: Mapping[str, Listed] = Field(default={}, description="one to three providers each")
     confirmations: Mapping[str, Blocks] = Field(default={}, description="blocks until it is safe")
+    confirmation_policy: Mapping[str, Written] = Field(
+        default={}, description=f"by amount in dollars, such as {EXAMPLE}"
+    )
     start_block: Mapping[str, BlockNumber] = Field(
         default={}, description="first block of all to read"
     )
@@ -146,6 +150,11 @@ class Settings(BaseModel):
                 raise ValueError(f"{setting.upper()}: {unknown[0]!r} is none of {choice}")
         for name, urls in self.rpc_urls.items():
             _check_providers(f"RPC_URLS_{name.upper()}", urls)
+        for name in sorted(self.confirmations.keys() & self.confirmation_policy.keys()):
+            upper = name.upper()
+            raise ValueError(
+                f"CONFIRMATION_POLICY_{upper}: give it or CONFIRMATIONS_{upper}, not both"
+            )
         if self.local_tokens:
             self._local()
         return self
@@ -163,16 +172,22 @@ class Settings(BaseModel):
     def book(self) -> NetworkBook:
         """The networks served, with the confirmations asked for."""
         known = {network.name: network for network in KNOWN_NETWORKS}
-        networks = []
-        for name in self.networks:
-            network = self._local() if name == "local" else known[name]
-            blocks = self.confirmations.get(name, network.policy.blocks)
-            if blocks != network.policy.blocks:
-                changes = {"blocks": blocks, "version": OWN_POLICY_VERSIONS + blocks}
-                policy = network.policy.model_copy(update=changes)
-                network = network.model_copy(update={"policy": policy})
-            networks.append(network)
-        return NetworkBook(networks=tuple(networks))
+        return NetworkBook(
+            networks=tuple(
+                self._confirmed(self._local() if name == "local" else known[name])
+                for name in self.networks
+            )
+        )
+
+    def _confirmed(self, network: Network) -> Network:
+        """With the policy asked for; which version that is, the log says (application/policies)."""
+        policy = network.policy
+        written = self.confirmation_policy.get(network.name)
+        if written is not None:
+            policy = written.applied_to(policy)
+        elif network.name in self.confirmations:
+            policy = policy.model_copy(update={"blocks": self.confirmations[network.name]})
+        return network.model_copy(update={"policy": policy})
 
     def _local(self) -> Network:
         tokens = []

@@ -1,6 +1,7 @@
 """Every transfer the chain showed us, whose it is; and the inbox of those that are nobody's yet.
 
-Shapes  transfers  a row a transfer with its folded state; unmatched ones are the inbox
+Shapes  transfers  a row a transfer with its folded state; those that wait are the inbox, and
+                   `resolution` says what was decided about the others that were nobody's
 Units   base units of the asset.
 """
 
@@ -22,25 +23,33 @@ TRANSFERS = state_table(
         ("asset", "text"),
         ("units", "numeric"),
         ("tx_hash", "text"),
+        ("sender", "text"),
         ("recipient", "text"),
         ("status", "text"),
         ("purpose", "text"),
         ("subject_id", "uuid"),
         ("merchant_id", "uuid"),
+        ("verdict", "text"),
         ("reason", "text"),
+        ("resolution", "text"),
+        ("waits", "boolean"),
     ),
     nullable=("purpose", "subject_id", "merchant_id"),
     indexes=(
         "(transfer_id)",
         "(tx_hash)",
-        "(merchant_id, position DESC) WHERE purpose = 'unmatched'",
-        "(position DESC) WHERE purpose = 'unmatched'",
+        "(sender)",
+        "(merchant_id, position DESC)",
+        "(merchant_id, position DESC) WHERE waits",
+        "(merchant_id, resolution, position DESC) WHERE purpose = 'unmatched'",
+        "(position DESC) WHERE waits",
+        "(recipient, position DESC) WHERE purpose = 'unmatched'",
     ),
 )
 
 
 class Inbox(StreamProjection[OnchainTransfer]):
-    name, version = "inbox", 1
+    name, version = "inbox", 2
     state_type = OnchainTransfer
     states = TRANSFERS
     tables = (TRANSFERS,)
@@ -52,6 +61,12 @@ class Inbox(StreamProjection[OnchainTransfer]):
             e.OnchainTransferConfirmed,
             e.OnchainTransferRetracted,
             e.OnchainTransferReversed,
+            e.OnchainTransferAccepted,
+            e.OnchainTransferDismissed,
+            e.OnchainTransferRefundReserved,
+            e.OnchainTransferRefundReleased,
+            e.OnchainTransferRefunded,
+            e.OnchainTransferRefundReversed,
         }
     )
 
@@ -66,10 +81,14 @@ class Inbox(StreamProjection[OnchainTransfer]):
             sighting.amount.asset,
             sighting.amount.units,
             sighting.tx_hash,
+            sighting.sender,
             sighting.recipient,
             state.status,
             state.purpose,
             state.subject_id,
             state.merchant_id,
+            state.verdict,
             state.reason,
+            state.resolution,
+            state.waits,
         )

@@ -61,7 +61,7 @@ class MerchantRecord(Value):
 
 
 class Merchants(StreamProjection[MerchantRecord]):
-    name, version = "merchants", 1
+    name, version = "merchants", 2
     state_type = MerchantRecord
     states = MERCHANTS
     tables = (MERCHANTS, API_KEYS, ENDPOINTS)
@@ -69,6 +69,8 @@ class Merchants(StreamProjection[MerchantRecord]):
         {
             e.MerchantRegistered,
             e.WalletConfigured,
+            e.ReceivingAddressSet,
+            e.ToleranceSet,
             e.RefundWalletAssigned,
             e.ApiKeyCreated,
             e.ApiKeyRevoked,

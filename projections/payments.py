@@ -53,7 +53,7 @@ PAYMENT_TRANSFERS = Table(
 
 
 class Payments(StreamProjection[PaymentSession]):
-    name, version = "payments", 1
+    name, version = "payments", 2
     state_type = PaymentSession
     states = PAYMENTS
     tables = (PAYMENTS, PAYMENT_TRANSFERS)
@@ -73,6 +73,9 @@ class Payments(StreamProjection[PaymentSession]):
             e.PaymentRefundReserved,
             e.PaymentRefundReleased,
             e.PaymentRefunded,
+            e.PaymentRefundReversed,
+            e.PayerProven,
+            e.TransactionAnnounced,
         }
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from application.cursors import place_of
+from application.cursors import microseconds_of, moment_of, place_of
 from application.reads import Page, RefundRow
 from domain.refund import Refund
 from domain.values import Mode
@@ -34,6 +34,7 @@ class RefundReads:
         mode: Mode,
         *,
         session_id: UUID | None = None,
+        transfer_id: str | None = None,
         limit: int = 20,
         cursor: str | None = None,
     ) -> Page[RefundRow]:
@@ -41,6 +42,7 @@ class RefundReads:
         where.add("merchant_id = %s", merchant_id)
         where.add("mode = %s", mode)
         where.add("session_id = %s", session_id)
+        where.add("transfer_id = %s", transfer_id)
         if cursor is not None:
             where.before("position", place_of(cursor, 1))
         return await fetch_page(
@@ -56,14 +58,16 @@ class RefundReads:
             )
             return [row[0] for row in await cursor.fetchall()]
 
-    async def completed_since(self, moment: datetime, limit: int) -> Sequence[RefundRow]:
-        async with self._connections.connection() as connection:
-            cursor = await connection.execute(
-                f"{_SELECT} WHERE completed_at >= %s "
-                "ORDER BY completed_at DESC, position DESC LIMIT %s",
-                (moment, limit),
-            )
-            return [_refund_row(row)[0] for row in await cursor.fetchall()]
+    async def completed_since(
+        self, moment: datetime, limit: int, *, cursor: str | None = None
+    ) -> Page[RefundRow]:
+        where = Where()
+        where.add("completed_at >= %s", moment)
+        if cursor is not None:
+            microseconds, position = place_of(cursor, 2)
+            where.before("completed_at, position", (moment_of(microseconds), position))
+        order = "completed_at DESC, position DESC"
+        return await fetch_page(self._connections, _SELECT, where, order, limit, _completed_row)
 
 
 def _refund_row(row: Row) -> tuple[RefundRow, tuple[int, ...]]:
@@ -73,3 +77,9 @@ def _refund_row(row: Row) -> tuple[RefundRow, tuple[int, ...]]:
     assert isinstance(updated_position, int)
     assert isinstance(position, int)
     return RefundRow(Refund.model_validate_json(text), version, updated_position), (position,)
+
+
+def _completed_row(row: Row) -> tuple[RefundRow, tuple[int, ...]]:
+    found, place = _refund_row(row)
+    assert found.refund.completed_at is not None
+    return found, (microseconds_of(found.refund.completed_at), *place)

@@ -14,16 +14,18 @@ REFUNDS = state_table(
     "refund_id",
     (
         ("session_id", "uuid"),
+        ("transfer_id", "text"),
         ("merchant_id", "uuid"),
         ("mode", "text"),
         ("status", "text"),
         ("created_at", "timestamptz"),
         ("completed_at", "timestamptz"),
     ),
-    nullable=("completed_at",),
+    nullable=("session_id", "transfer_id", "completed_at"),
     indexes=(
         "(merchant_id, mode, position DESC)",
-        "(session_id, position DESC)",
+        "(session_id, position DESC) WHERE session_id IS NOT NULL",
+        "(transfer_id, position DESC) WHERE transfer_id IS NOT NULL",
         "(position) WHERE status NOT IN ('completed', 'failed')",
         "(completed_at DESC, position DESC) WHERE completed_at IS NOT NULL",
     ),
@@ -31,12 +33,19 @@ REFUNDS = state_table(
 
 
 class Refunds(StreamProjection[Refund]):
-    name, version = "refunds", 1
+    name, version = "refunds", 2  # 2 added transfer_id, gas and the block it completed by
     state_type = Refund
     states = REFUNDS
     tables = (REFUNDS,)
     handles = frozenset(
-        {e.RefundRequested, e.RefundSigned, e.RefundBroadcast, e.RefundCompleted, e.RefundFailed}
+        {
+            e.RefundRequested,
+            e.RefundSigned,
+            e.RefundBroadcast,
+            e.RefundCompleted,
+            e.RefundReversed,
+            e.RefundFailed,
+        }
     )
 
     def evolve(self, state: Refund | None, recorded: Recorded[Any]) -> Refund:
@@ -45,6 +54,7 @@ class Refunds(StreamProjection[Refund]):
     def columns(self, state: Refund) -> Row:
         return (
             state.session_id,
+            state.transfer_id,
             state.merchant_id,
             state.mode,
             state.status,

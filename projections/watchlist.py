@@ -5,6 +5,8 @@ Shapes  watch_list  a row an address and mode, never removed: money that comes y
         Rows name the mode, not the network. An address is the same on every network of its
         mode, so a payment on the wrong one is seen too, and a network configured later is
         watched at once without a rebuild. The first owner of an address keeps it.
+        A merchant's own wallet is watched from when it is set, before any session asks for
+        payments to it, and belongs to the merchant and not to one of these sessions.
 """
 
 from collections.abc import Mapping
@@ -32,8 +34,8 @@ WATCH_LIST = Table(
 
 
 class WatchList(Projection):
-    name, version = "watch_list", 1
-    handles = frozenset({e.SessionCreated, e.RefundWalletAssigned})
+    name, version = "watch_list", 2
+    handles = frozenset({e.SessionCreated, e.ReceivingAddressSet, e.RefundWalletAssigned})
     tables = (WATCH_LIST,)
 
     def fold(self, batch: Batch, known: Mapping[UUID, Held[Any]]) -> Folded:
@@ -42,9 +44,13 @@ class WatchList(Projection):
         rows = folded.rows[WATCH_LIST.name]
         for recorded in batch:
             match recorded.event:
-                case e.SessionCreated() as event:
+                case e.SessionCreated(pay_by="deposit_address") as event:
                     owner = (event.session_id, event.merchant_id)
                     place = (event.mode, event.deposit_address, "payment_session")
+                    rows.append((*place, *owner, recorded.position))
+                case e.ReceivingAddressSet() as event:
+                    owner = (recorded.stream.id, recorded.stream.id)
+                    place = (event.mode, event.address, "merchant_wallet")
                     rows.append((*place, *owner, recorded.position))
                 case e.RefundWalletAssigned() as event:
                     owner = (recorded.stream.id, recorded.stream.id)

@@ -6,7 +6,14 @@ from uuid import UUID
 from domain import events as e
 from domain.events import Event, Posting, Sealed, Sighting
 from domain.money import Amount
-from domain.networks import NetworkBook, Token, local_network
+from domain.networks import (
+    AmountTier,
+    ConfirmationPolicy,
+    ConfirmationRule,
+    NetworkBook,
+    Token,
+    local_network,
+)
 
 AT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LATER = AT + timedelta(minutes=5)
@@ -22,6 +29,7 @@ OTHER_TOKEN = "0x" + "ab" * 20
 DEPOSIT = "0x" + "dd" * 20
 WALLET = "0x" + "ee" * 20
 PAYER = "0x" + "ff" * 20
+RECEIVING = "0x" + "cc" * 20
 XPUB = "xpub-of-the-merchant"
 
 LOCAL = local_network(
@@ -34,6 +42,7 @@ LOCAL = local_network(
 )
 BOOK = NetworkBook(networks=(LOCAL,))
 ASSET = LOCAL.asset(LOCAL.tokens[0])
+GAS = Amount(units=1_260_000_000_000_000, asset=LOCAL.coin_asset)  # 0.00126 ETH
 OTHER_ASSET = LOCAL.asset(LOCAL.tokens[1])
 
 
@@ -83,6 +92,8 @@ CREATED = e.SessionCreated(
     mode="test",
     network="local",
     due=usd("10.00"),
+    pay_by="deposit_address",
+    tolerance=usd("0.00"),
     deposit_address=DEPOSIT,
     deposit_index=7,
     expires_at=AT + timedelta(hours=1),
@@ -110,6 +121,8 @@ EXAMPLES: tuple[Event, ...] = (
     CREATED,
     e.SessionCancelled(at=LATER),
     e.SessionExpired(at=LATER),
+    e.PayerProven(at=LATER, payer=PAYER, scheme="eip191"),
+    e.TransactionAnnounced(at=LATER, tx_hash=SEEN.tx_hash),
     OBSERVED,
     e.PaymentCovered(at=LATER, seen=usd("10.00")),
     e.TransferRetracted(at=LATER, transfer_id=SEEN.transfer_id, block_hash=SEEN.block_hash),
@@ -119,6 +132,7 @@ EXAMPLES: tuple[Event, ...] = (
         amount=SEEN.amount,
         confirmations=3,
         policy_version=1,
+        rule="3 confirmations",
     ),
     e.PaymentCompleted(at=LATER, amount=usd("10.00"), fee=usd("0.05")),
     e.TransferReversed(at=LATER, transfer_id=SEEN.transfer_id, amount=SEEN.amount),
@@ -135,6 +149,13 @@ EXAMPLES: tuple[Event, ...] = (
         refunded_total=usd("4.00"),
         tx_hash="0x" + "22" * 32,
     ),
+    e.PaymentRefundReversed(
+        at=LATER,
+        refund_id=REFUND_ID,
+        amount=usd("4.00"),
+        refunded_total=usd("0.00"),
+        tx_hash="0x" + "22" * 32,
+    ),
     e.OnchainTransferObserved(at=LATER, report_number=1, sighting=SEEN),
     e.OnchainTransferAssigned(
         at=LATER,
@@ -142,13 +163,59 @@ EXAMPLES: tuple[Event, ...] = (
         purpose="payment_session",
         subject_id=SESSION_ID,
         merchant_id=MERCHANT_ID,
+        verdict="deposit_address",
         reason="sent to the session's own deposit address",
     ),
     e.OnchainTransferUnmatched(
         at=LATER,
         transfer_id=SEEN.transfer_id,
         merchant_id=None,
+        verdict="unknown_address",
         reason="nobody has been given this address",
+    ),
+    e.OnchainTransferAccepted(
+        at=LATER, transfer_id=SEEN.transfer_id, reason="the customer paid a second time: a tip"
+    ),
+    e.OnchainTransferDismissed(
+        at=LATER, transfer_id=SEEN.transfer_id, reason="our own money, moved between wallets"
+    ),
+    e.OnchainTransferRefundReserved(
+        at=LATER,
+        transfer_id=SEEN.transfer_id,
+        refund_id=REFUND_ID,
+        amount=SEEN.amount,
+        reason="paid twice",
+    ),
+    e.OnchainTransferRefundReleased(
+        at=LATER,
+        transfer_id=SEEN.transfer_id,
+        refund_id=REFUND_ID,
+        reason="recipient is frozen",
+    ),
+    e.OnchainTransferRefunded(
+        at=LATER,
+        transfer_id=SEEN.transfer_id,
+        refund_id=REFUND_ID,
+        amount=SEEN.amount,
+        tx_hash="0x" + "22" * 32,
+    ),
+    e.OnchainTransferRefundReversed(
+        at=LATER,
+        transfer_id=SEEN.transfer_id,
+        refund_id=REFUND_ID,
+        amount=SEEN.amount,
+        tx_hash="0x" + "22" * 32,
+    ),
+    e.PaymentClaimMade(at=LATER, session_id=SESSION_ID, credits_until=AT + timedelta(hours=25)),
+    e.PaymentClaimTransferSeen(at=LATER, transfer_id=SEEN.transfer_id),
+    e.ConfirmationPolicySet(
+        at=AT,
+        network="local",
+        policy=ConfirmationPolicy(
+            version=2,
+            blocks=3,
+            tiers=(AmountTier(from_usd=1000, rule=ConfirmationRule(tag="finalized")),),
+        ),
     ),
     e.OnchainTransferConfirmed(
         at=LATER,
@@ -157,6 +224,7 @@ EXAMPLES: tuple[Event, ...] = (
         block_hash=SEEN.block_hash,
         confirmations=3,
         policy_version=1,
+        rule="3 confirmations",
     ),
     e.OnchainTransferRetracted(
         at=LATER, report_number=2, transfer_id=SEEN.transfer_id, block_hash=SEEN.block_hash
@@ -177,6 +245,7 @@ EXAMPLES: tuple[Event, ...] = (
         at=LATER,
         refund_id=REFUND_ID,
         session_id=SESSION_ID,
+        transfer_id=None,
         merchant_id=MERCHANT_ID,
         mode="test",
         network="local",
@@ -194,8 +263,16 @@ EXAMPLES: tuple[Event, ...] = (
         block_number=110,
         block_hash=block_hash(110),
         confirmations=3,
+        gas=GAS,
     ),
-    e.RefundFailed(at=LATER, reason="recipient is frozen"),
+    e.RefundReversed(
+        at=LATER,
+        tx_hash="0x" + "22" * 32,
+        block_number=110,
+        block_hash=block_hash(110),
+        gas=GAS,
+    ),
+    e.RefundFailed(at=LATER, reason="recipient is frozen", gas=None),
     e.FloatToppedUp(at=AT, transfer_id="31337:0x33:0", amount=usd("50.00"), owed=usd("0")),
     e.FloatTopUpReversed(
         at=AT, transfer_id="31337:0x33:0", amount=usd("50.00"), missing=usd("4.00")
@@ -203,6 +280,7 @@ EXAMPLES: tuple[Event, ...] = (
     e.FloatReserved(at=LATER, refund_id=REFUND_ID, amount=usd("4.00")),
     e.FloatReleased(at=LATER, refund_id=REFUND_ID, amount=usd("4.00"), owed=usd("0")),
     e.FloatSpent(at=LATER, refund_id=REFUND_ID, amount=usd("4.00")),
+    e.FloatSpendingReversed(at=LATER, refund_id=REFUND_ID, amount=usd("4.00")),
     e.JournalEntryPosted(
         at=LATER,
         entry_id=UUID(int=0x28),
@@ -214,6 +292,8 @@ EXAMPLES: tuple[Event, ...] = (
     ),
     e.MerchantRegistered(at=AT, merchant_id=MERCHANT_ID, display_name="Corner Café"),
     e.WalletConfigured(at=AT, mode="test", extended_public_key=XPUB),
+    e.ReceivingAddressSet(at=AT, mode="test", address=RECEIVING),
+    e.ToleranceSet(at=AT, mode="test", absolute_micros=50_000, basis_points=100),
     e.RefundWalletAssigned(at=AT, mode="test", index=1, address=WALLET),
     e.ApiKeyCreated(
         at=AT,

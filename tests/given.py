@@ -1,4 +1,7 @@
-"""given(...).when(...).then(...): a decision as a sentence."""
+"""given(...).when(...).then(...): a decision as a sentence.
+
+`then` names the facts, `gives` says them in full; both give the story so far, to go on from.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +11,7 @@ import pytest
 from application.deciders import Decider
 from domain.errors import Refusal
 from domain.events import Event
+from domain.values import Value
 
 
 @dataclass(frozen=True)
@@ -40,11 +44,25 @@ class When:
         assert tuple(event.name for event in events) == names
         return Given(self.given.decider, (*self.given.past, *events))
 
-    def refused(self, refusal: type[Refusal]) -> Refusal:
+    def gives(self, *facts: Event) -> Given:
+        """The decision's facts, field by field; none for a repeat."""
+        events = self.events()
+        assert events == facts
+        return Given(self.given.decider, (*self.given.past, *events))
+
+    def refused(self, refusal: type[Refusal], message: str | None = None) -> Refusal:
         with pytest.raises(refusal) as caught:
             self.events()
+        if message is not None:
+            assert caught.value.message == message
         return caught.value
 
 
 def given(decider: Decider[Any, Any], *past: Event) -> Given:
     return Given(decider, past)
+
+
+def changes(before: Value | None, after: Value) -> dict[str, Any]:
+    """The fields a fact has changed, with what they are now."""
+    old = dict(before) if before is not None else {}
+    return {name: new for name, new in dict(after).items() if name not in old or old[name] != new}

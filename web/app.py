@@ -3,6 +3,7 @@
 Shapes  `create_web` gives a router that gateway/bootstrap.py includes in the application.
         Pages are rendered here and readable without JavaScript; the script only keeps them
         fresh. No inline script or style, nothing from elsewhere: a strict policy says so.
+        Where customers share the merchant's wallet, web/claiming.py lets them say what is theirs.
 Errors  an unknown session is a friendly 404 page, an outage a 503 page that tries again.
 """
 
@@ -16,6 +17,7 @@ from starlette.responses import HTMLResponse, Response
 from application.ports import Unavailable
 from web.assets import PREFIX, Assets
 from web.checkout import Checkout
+from web.claiming import Claiming
 from web.live import STREAMS_MAX, LiveResponse, Streams, Wakeups
 from web.loading import Loader
 from web.services import WebServices
@@ -25,6 +27,9 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+# Where a form is; and with a referrer at home, so that its origin is said and not "null".
+_FORM_POLICY = _POLICY.replace("form-action 'none'", "form-action 'self'")
+_FORM_HEADERS = {"Content-Security-Policy": _FORM_POLICY, "Referrer-Policy": "same-origin"}
 _PAGE_METHODS = ["GET", "HEAD"]
 REFRESH_SECONDS = 5
 
@@ -48,6 +53,7 @@ class Pages:
         )
         self._templates.globals["asset"] = self.assets.url
         self._templates.globals["refresh_seconds"] = REFRESH_SECONDS
+        self.claiming = Claiming(services, self._loader, self._page)
 
     async def landing(self) -> Response:
         return self._page("landing.html", base=self._base)
@@ -80,9 +86,12 @@ class Pages:
     def _panel(self, checkout: Checkout) -> str:
         return self._templates.get_template("_panel.html").render(checkout=checkout)
 
-    def _page(self, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+    def _page(
+        self, template: str, *, status: int = 200, forms: bool = False, **values: Any
+    ) -> HTMLResponse:
         html = self._templates.get_template(template).render(**values)
-        return HTMLResponse(html, status, headers={"Content-Security-Policy": _POLICY})
+        headers = _FORM_HEADERS if forms else {"Content-Security-Policy": _POLICY}
+        return HTMLResponse(html, status, headers=headers)
 
 
 def _later() -> Response:
@@ -99,6 +108,14 @@ def router_of(pages: Pages) -> APIRouter:
     router.add_api_route("/", pages.landing, methods=_PAGE_METHODS, response_model=None)
     router.add_api_route(
         "/c/{session_id}", pages.checkout, methods=_PAGE_METHODS, response_model=None
+    )
+    paid = "/c/{session_id}/paid"
+    router.add_api_route(
+        paid, pages.claiming.paid_form, methods=_PAGE_METHODS, response_model=None
+    )
+    router.add_api_route(paid, pages.claiming.paid, methods=["POST"], response_model=None)
+    router.add_api_route(
+        "/c/{session_id}/payers", pages.claiming.payers, methods=["POST"], response_model=None
     )
     router.add_api_route("/c/{session_id}/live", pages.live, response_model=None)
     router.add_api_route(PREFIX + "{name}", pages.asset, response_model=None)

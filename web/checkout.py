@@ -13,6 +13,7 @@ from typing import Literal
 
 import segno
 
+from application.claims import words_of
 from application.instructions import (
     Confirmations,
     Instructions,
@@ -23,7 +24,9 @@ from application.instructions import (
 from domain.money import decimal_of
 from domain.networks import NetworkBook
 from domain.payment import PaymentSession
+from domain.transfer import OnchainTransfer
 from domain.values import public_id
+from web.arrivals import Arrival, arrivals_of
 
 Stage = Literal[
     "pending", "partial", "confirming", "completed", "refunded", "expired", "cancelled"
@@ -31,6 +34,16 @@ Stage = Literal[
 STEPS_MAX = 12  # more confirmations than this are shown as one bar
 FINAL_STAGES = frozenset({"completed", "refunded", "cancelled"})
 PAYABLE_STAGES = frozenset({"pending", "partial"})
+CLAIMABLE_STAGES = frozenset({"pending", "partial", "expired"})
+
+
+@dataclass(frozen=True, slots=True)
+class ToClaim:
+    """How the one who pays to a shared wallet says which payment is his."""
+
+    words: str  # for personal_sign: the bytes in hex
+    payers: tuple[str, ...]  # wallets that have signed
+    announced: tuple[str, ...]  # transactions that are looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +63,8 @@ class Checkout:
     seconds_left: int
     tx_hash: str | None
     exceptions: tuple[str, ...]
+    arrivals: tuple[Arrival, ...]  # what could not be credited
+    claiming: ToClaim | None  # only where the address is shared, while money is awaited
     success_url: str | None
     cancel_url: str | None
     test_mode: bool
@@ -99,7 +114,7 @@ class Checkout:
 
     def state(self) -> tuple[object, ...]:
         """What must differ for the page to be drawn again."""
-        return (self.version, self.stage, self.confirmations)
+        return (self.version, self.stage, self.confirmations, self.arrivals)
 
 
 def checkout_of(
@@ -111,6 +126,7 @@ def checkout_of(
     now: datetime,
     networks: NetworkBook,
     write: WriteAddress,
+    strays: tuple[OnchainTransfer, ...] = (),
 ) -> Checkout:
     stage = stage_of(session, now)
     missing = session.outstanding.units or session.due.units
@@ -136,9 +152,29 @@ def checkout_of(
         seconds_left=max(0, int((session.expires_at - now).total_seconds())),
         tx_hash=counted[-1].tx_hash if counted else None,
         exceptions=session.exceptions,
+        arrivals=arrivals_of(session, strays, merchant, networks),
+        claiming=_to_claim(session, stage, now, networks, write),
         success_url=session.success_url,
         cancel_url=session.cancel_url,
         test_mode=session.mode == "test",
+    )
+
+
+def _to_claim(
+    session: PaymentSession,
+    stage: Stage,
+    now: datetime,
+    networks: NetworkBook,
+    write: WriteAddress,
+) -> ToClaim | None:
+    shared = session.pay_by == "merchant_wallet"
+    if not shared or stage not in CLAIMABLE_STAGES or not session.awaits(now):
+        return None
+    arrived = {transfer.tx_hash for transfer in session.transfers.values()}
+    return ToClaim(
+        words="0x" + words_of(session, networks, write).text.encode().hex(),
+        payers=tuple(write(payer) for payer in session.proven_payers),
+        announced=tuple(one for one in session.announced if one not in arrived),
     )
 
 

@@ -141,7 +141,11 @@ def event_of(checkout: Checkout, html: str) -> bytes:
         "amount": checkout.amount,
         "amount_received": checkout.received,
         "confirmations": (
-            {"seen": confirmations.seen, "required": confirmations.required}
+            {
+                "seen": confirmations.seen,
+                "required": confirmations.required,
+                "waiting_for": confirmations.waiting_for,
+            }
             if confirmations
             else None
         ),

@@ -15,6 +15,7 @@ from application.ports import Stream
 from domain.errors import PublicIdMalformed
 from domain.payment import PaymentSession
 from domain.values import parse_public_id
+from web.arrivals import ARRIVALS_MAX
 from web.checkout import Checkout, checkout_of
 from web.services import WebServices
 
@@ -38,10 +39,13 @@ class Loader:
         session, version = found
         services = self._services
         head = await services.heads.head(session.network) if awaits_blocks(session) else None
+        merchant = await self._merchant(session.merchant_id)
+        strays = await services.inbox_reads.concerning(session, ARRIVALS_MAX)
         return checkout_of(
             session,
             version=version,
-            merchant=await self._merchant(session.merchant_id),
+            merchant=merchant,
+            strays=tuple(row.transfer for row in strays),
             head=head,
             now=services.clock.now(),
             networks=services.networks,

@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
+from application.claims import Claims
 from application.handling import Handler
 from application.instructions import WriteAddress
 from application.ports import Clock
-from application.reads import ChainHeads, SessionReads
+from application.reads import ChainHeads, InboxReads, SessionReads
 from domain.networks import NetworkBook
 
 Hints = Callable[[str], AsyncIterator[bytes]]
@@ -17,7 +18,9 @@ Hints = Callable[[str], AsyncIterator[bytes]]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebServices:
     handler: Handler
+    claims: Claims
     session_reads: SessionReads
+    inbox_reads: InboxReads
     heads: ChainHeads
     networks: NetworkBook
     clock: Clock

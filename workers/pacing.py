@@ -16,7 +16,8 @@ T = TypeVar("T")
 
 async def pause(clock: Clock, seconds: float, stop: asyncio.Event) -> None:
     """Sleep, but not a moment longer than until `stop` is set."""
-    waits = {asyncio.ensure_future(clock.sleep(seconds)), asyncio.ensure_future(stop.wait())}
+    # In one order always: a set of tasks has that of their addresses.
+    waits = (asyncio.ensure_future(clock.sleep(seconds)), asyncio.ensure_future(stop.wait()))
     try:
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     finally:

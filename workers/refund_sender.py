@@ -1,21 +1,22 @@
 """Pays refunds: asks the signer, broadcasts the stored bytes, and believes receipts only.
 
 Shapes  Each round looks at the refunds that are not finished and takes each one step further.
-        What to do next follows from the streams of refund and session and from the refund's
-        row among the outgoing transactions alone, so a crash anywhere repeats a step, with the
-        same bytes.
-          no row     is the payment still there, and would the token let it through? Then
+        What to do next follows from the stream of the refund, from that of the session or the
+        transfer it gives back, and from the refund's row among the outgoing transactions alone,
+        so a crash anywhere repeats a step, with the same bytes.
+          no row     is the money still there, and would the token let it through? Then
                      reserve, else decline
-          reserved   the signer's turn
+          reserved   the signer's turn; withdrawn where the money is not there any more
           refused    fail the refund and release the money
           signed     record it, broadcast, record that; then follow the receipt of our own hash
         Only a refusal, or a receipt at policy depth that moved nothing, releases money: both
         are final, so money that was released is never paid as well.
-        A refund that completed is left to workers/refund_watch.py, which runs beside this: no
-        fact and no journal entry says that a reorg took its transaction, only the log.
-Window  a payment may be reversed after its refund is reserved and before it is signed. Such a
-        refund is paid: the signer reads no session, and a row that is reserved can no longer be
-        declined here, because the signer may have approved it already.
+        A refund that completed is left to workers/refund_watch.py, which runs beside this. When
+        a reorg has taken its transaction it is `broadcast` again, and comes back here.
+Depth   what the network's policy asks of a transfer of this amount: so many confirmations, or a
+        block that the chain calls safe or final. The policy is the newest one in the log.
+Window  a refund whose payment is reversed is stopped until the signer has given it a nonce. After
+        that it is paid: an unused nonce would block the wallet for ever.
 Units   confirmations count as everywhere, head minus block plus one; wei; seconds.
 Errors  an outage leaves the refund as it is. What a receipt cannot explain stays open, loudly.
 """
@@ -27,23 +28,24 @@ from uuid import UUID
 
 import structlog
 
-from application.deciders import PAYMENT, REFUND
+from application.deciders import REFUND
 from application.handling import Handler
-from application.outside import ChainClient, Outgoing, OutgoingBook, Payout
+from application.outside import ChainClient, Outgoing, OutgoingBook, Payout, Receipt
 from application.paying_out import FEE_PER_GAS_MAX_WEI, TRANSFER_GAS_LIMIT
+from application.policies import Policies
 from application.ports import Clock, Unavailable
 from application.reads import RefundReads
-from domain.networks import NetworkBook
-from domain.payment import PaymentSession
+from domain.networks import ConfirmationPolicy, NetworkBook
 from domain.refund import Refund
 from workers.pacing import Outages, in_rounds, pause
 from workers.refund_facts import RefundFacts, judge
-from workers.refund_watch import RefundWatch, send_again
+from workers.refund_watch import RefundWatch
 
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 0.2
 SIGNER_SECONDS = 0.1
+SIGNER_PROMPT_SECONDS = 60.0  # so long after it was asked for, a refund is looked at that often
 RECEIPT_SECONDS_MAX = 2.0
 RESEND_SECONDS = 10.0
 WAITING_SECONDS = 5.0  # for gas, for lower fees, for a network that is not configured
@@ -51,7 +53,6 @@ BROKEN_SECONDS = 30.0
 UNFINISHED_MAX = 1_000
 AT_ONCE_MAX = 16
 REASON_CHARACTERS_MAX = 200
-REVERSED = "the payment was reversed"
 
 
 class RefundSender:
@@ -70,8 +71,9 @@ class RefundSender:
         self._chains = chains
         self._networks = networks
         self._clock = clock
+        self._policies = Policies(handler)
         self._facts = RefundFacts(handler, networks)
-        self._watch = RefundWatch(refunds, outgoing, chains, networks, clock)
+        self._watch = RefundWatch(refunds, self._facts, chains, networks, clock)
         self._outages = Outages("refund_sender")
         self._next_look: dict[UUID, datetime] = {}
         self._sent_at: dict[UUID, datetime] = {}
@@ -128,6 +130,8 @@ class RefundSender:
         row = await self._outgoing.find(refund.refund_id)
         if row is None:
             row = await self._ask(refund, chain)
+        elif row.state == "reserved" and row.nonce is None:
+            row = await self._unless_gone(refund, row)
         if row is None:
             return WAITING_SECONDS
         match row.state:
@@ -135,7 +139,9 @@ class RefundSender:
                 await self._facts.failed(refund, row.refusal or "refused")
                 return POLL_SECONDS
             case "reserved":
-                return SIGNER_SECONDS
+                waited = self._clock.now() - refund.created_at
+                prompt = waited < timedelta(seconds=SIGNER_PROMPT_SECONDS)
+                return SIGNER_SECONDS if prompt else WAITING_SECONDS
             case "signed":
                 return await self._pay(refund, row, chain)
 
@@ -147,16 +153,18 @@ class RefundSender:
         obstacle = await _obstacle(payout, chain)
         waits_for = None if obstacle else await _waits_for(payout, chain)
         # Last of all: while the chain was answering, a reorg may have been recorded.
-        session = await self._handler.load(PAYMENT, refund.session_id)
-        assert session is not None, "a refund is requested together with its session's reserve"
-        if not _still_paid(session):
-            obstacle = REVERSED
+        obstacle = await self._facts.why_gone(refund) or obstacle
         if obstacle is not None:
             return await self._outgoing.decline(payout, _printable(obstacle))
         if waits_for is not None:
             self._say(refund.refund_id, waits_for, wallet=payout.wallet)
             return None
         return await self._outgoing.reserve(payout)
+
+    async def _unless_gone(self, refund: Refund, row: Outgoing) -> Outgoing:
+        """Take it back from the signer if its money is gone and it has no nonce yet."""
+        gone = await self._facts.why_gone(refund)
+        return row if gone is None else await self._outgoing.withdraw(refund.refund_id, gone)
 
     async def _payout(self, refund: Refund, chain: ChainClient) -> Payout:
         network, token = self._networks.of_asset(refund.amount.asset)
@@ -182,6 +190,9 @@ class RefundSender:
         assert row.tx_hash is not None
         assert row.nonce is not None
         if refund.status == "requested":
+            gone = await self._facts.why_gone(refund)
+            if gone is not None:  # and too late: its nonce must be used
+                self._say(refund.refund_id, "refund_is_paid_although_gone", why=gone)
             await self._facts.signed(refund, row.tx_hash, row.nonce)
         if refund.status != "broadcast":
             await chain.broadcast(row.raw)
@@ -200,20 +211,41 @@ class RefundSender:
         if receipt is None:
             await self._send_again(refund, row, chain)
             return again_seconds
-        confirmations = head - receipt.block_number + 1
-        if confirmations < chain.network.policy.blocks:
+        policy = (await self._policies.history(chain.network)).newest or chain.network.policy
+        if not await self._is_safe(refund, receipt, policy, head, chain):
             return again_seconds
         match judge(receipt, refund, self._networks):
             case "paid":
-                await self._facts.mined(refund, receipt, confirmations)
+                # One at least: under a rule by tag the head may come from an older answer.
+                confirmations = max(1, head - receipt.block_number + 1)
+                await self._facts.mined(refund, receipt, confirmations, policy.version)
             case "reverted":
-                await self._facts.failed(refund, "the token refused the transfer on chain")
+                why = "the token refused the transfer on chain"
+                await self._facts.failed(refund, why, receipt)
             case "nothing_moved":
-                await self._facts.failed(refund, "the transaction moved no money")
+                await self._facts.failed(refund, "the transaction moved no money", receipt)
             case "unexplained":
                 self._say(refund.refund_id, "refund_receipt_unexplained", tx_hash=tx_hash)
                 return BROKEN_SECONDS
         return POLL_SECONDS
+
+    async def _is_safe(
+        self,
+        refund: Refund,
+        receipt: Receipt,
+        policy: ConfirmationPolicy,
+        head: int,
+        chain: ChainClient,
+    ) -> bool:
+        _, token = self._networks.of_asset(refund.amount.asset)
+        rule = policy.rule_for(refund.amount.units, token.decimals)
+        if rule.tag is not None:
+            named = await chain.tagged_number(rule.tag)
+            deep = named is not None and receipt.block_number <= named
+        else:
+            deep = head - receipt.block_number + 1 >= rule.blocks
+        # Last of all: nodes behind one address may tell of a branch that others have left.
+        return deep and await chain.block_hash(receipt.block_number) == receipt.block_hash
 
     async def _send_again(self, refund: Refund, row: Outgoing, chain: ChainClient) -> None:
         now = self._clock.now()
@@ -240,12 +272,6 @@ class RefundSender:
             log.error(what, refund_id=refund_id.hex, exc_info=trace, **details)
 
 
-def _still_paid(session: PaymentSession) -> bool:
-    """Whether what is confirmed covers all that was given back or is set aside to be."""
-    taken = sum(one.amount.units for one in session.refunds.values() if one.status != "released")
-    return session.confirmed.units >= taken
-
-
 async def _obstacle(payout: Payout, chain: ChainClient) -> str | None:
     """Why this transfer can not succeed now: frozen, paused, or not enough money."""
     if await chain.balance(payout.token, payout.wallet) < payout.units:
@@ -269,3 +295,18 @@ def _printable(text: str) -> str:
     """A node's words, which may be anything, as merchants and PostgreSQL can take them."""
     kept = "".join(letter if letter.isprintable() else " " for letter in text)
     return kept[:REASON_CHARACTERS_MAX]
+
+
+async def send_again(row: Outgoing, chain: ChainClient, outgoing: OutgoingBook) -> bool:
+    """Offer the same bytes again, and first what must be mined before them.
+
+    Whether the chain says that the nonce is used: then either the node's answers are of
+    different ages, or somebody else has the key.
+    """
+    assert row.nonce is not None
+    assert row.raw is not None
+    used = await chain.transaction_count(row.wallet)
+    for raw in await outgoing.signed_before(row, used):
+        await chain.broadcast(raw)
+    await chain.broadcast(row.raw)
+    return used > row.nonce

@@ -122,6 +122,10 @@ class MemoryBus:
         return self._consumers.setdefault(durable, _Consumer()), place
 
     async def hint(self, subject: str, data: bytes = b"") -> None:
+        self.tell(subject, data)
+
+    def tell(self, subject: str, data: bytes = b"") -> None:
+        """Everybody who listens now."""
         if self.outage:
             return
         for pattern, queue in self._listeners:

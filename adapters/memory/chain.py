@@ -4,14 +4,17 @@ Shapes  MemoryChain is the chain itself: transactions wait in `mempool`, `mine` 
         block, `reorg` replaces the newest blocks. MemorySource is one provider's view of it
         (application/chain_source.py), MemoryChainClient the refund sender's
         (application/outside.py). A balance starts with `mint`.
+        A signed transaction has a sender and a nonce: it waits until the nonce is its sender's
+        next one, and what it moves is decided when it is mined, by the balance of that moment.
 Faults  of a source: `down`, `lag` in blocks, `loses_logs`, `range_max`, `forges` for receipts,
-        `bends` for headers, `chain` for a provider that follows another branch altogether.
+        `bends` for headers, `tags` for what it calls safe or finalized, `chain` for a provider
+        that follows another branch altogether.
 """
 
 import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from eth_hash.auto import keccak
@@ -29,7 +32,7 @@ from adapters.memory.chain_encoding import (
 )
 from application.chain_source import Header, LogEntry, RangeRefused, ReceiptLog, Tag, TxReceipt
 from application.ports import Unavailable
-from domain.networks import Network
+from domain.networks import Finality, Network
 
 _GAS = 50_000
 FINAL_BLOCKS = 64
@@ -42,6 +45,7 @@ class MemoryTx:
     succeeded: bool = True
     sender: str | None = None
     nonce: int | None = None
+    moves: tuple[str, int] | None = None  # token and units the sender must have, or it fails
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +65,15 @@ class MemoryChain:
     _known: dict[str, MemoryBlock] = field(default_factory=dict)
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
     _branch: int = 0
+    # Of the blocks as they stand: what each account got less what it gave, its transactions,
+    # and where each transaction is.
+    _moved: Counter[tuple[bytes, bytes]] = field(default_factory=Counter)
+    _nonces: Counter[str] = field(default_factory=Counter)
+    _places: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for block in self.blocks:
+            self._count_block(block, 1)
         if not self.blocks:
             self.mine()
 
@@ -84,23 +95,26 @@ class MemoryChain:
     def transfer(self, token: str, sender: str, recipient: str, units: int) -> MemoryTx:
         return self.transaction(transfer_log(token, sender, recipient, units))
 
-    def mine(self, blocks: int = 1) -> MemoryBlock:
-        """All that waits goes into the first of the blocks; the last one is returned."""
+    def mine(self, blocks: int = 1, *, at: datetime | None = None) -> MemoryBlock:
+        """All that waits goes into the first of the blocks; the last one is returned.
+
+        Without `at` a block is a block time younger than the one before it.
+        """
         for _ in range(blocks):
-            txs, self.mempool = tuple(self.mempool), []
-            block = self._made(txs)
+            block = self._made(self._taken(), at)
             self.blocks.append(block)
             self._known[block.header.hash] = block
         return self.blocks[-1]
 
-    def reorg(self, depth: int, *, keep: bool = True) -> None:
+    def reorg(self, depth: int, *, keep: bool = True) -> list[MemoryTx]:
         """Drop the newest blocks; their transactions wait again, or are gone. Mine to go on."""
         assert 0 < depth < len(self.blocks), "the first block stays"
-        dropped = self.blocks[-depth:]
-        del self.blocks[-depth:]
+        dropped = self._cut(len(self.blocks) - depth)
         self._branch += 1
+        lost = [tx for block in dropped for tx in block.txs]
         if keep:
-            self.mempool[:0] = [tx for block in dropped for tx in block.txs]
+            self.mempool[:0] = lost
+        return lost
 
     def restore(self, block_hash: str) -> None:
         """Make a block of another branch the head again."""
@@ -112,7 +126,12 @@ class MemoryChain:
         ):
             branch.append(block)
             block = self._known[block.header.parent_hash]
-        self.blocks[block.header.number + 1 :] = reversed(branch)
+        self._cut(block.header.number + 1)
+        for block in reversed(branch):
+            self._count_block(block, 1)
+            self.blocks.append(block)
+        mined = {tx.hash for block in branch for tx in block.txs}
+        self.mempool = [tx for tx in self.mempool if tx.hash not in mined]
 
     def copy(self) -> "MemoryChain":
         """A branch of its own from here on, for a provider that forks away."""
@@ -125,20 +144,74 @@ class MemoryChain:
         self.minted[token, holder] += units
 
     def balance(self, token: str, holder: str) -> int:
-        total = self.minted[token, holder]
-        for block in self.blocks:
-            for log in (log for tx in block.txs if tx.succeeded for log in tx.logs):
-                if "0x" + log.address.hex() == token and len(log.topics) == 3:
-                    units = int.from_bytes(log.data, "big")
-                    total += units * (log.topics[2] == word(address_bytes(holder)))
-                    total -= units * (log.topics[1] == word(address_bytes(holder)))
-        return total
+        return self.minted[token, holder] + self._moved[address_bytes(token), _word_of(holder)]
 
     def nonce(self, address: str) -> int:
-        return sum(tx.sender == address for block in self.blocks for tx in block.txs)
+        return self._nonces[address]
 
-    def _made(self, txs: tuple[MemoryTx, ...]) -> MemoryBlock:
+    def find(self, tx_hash: str) -> tuple[MemoryBlock, MemoryTx] | None:
+        """A mined transaction and the block it is in."""
+        place = self._places.get(tx_hash)
+        if place is None:
+            return None
+        block = self.blocks[place[0]]
+        return block, block.txs[place[1]]
+
+    def branches(self) -> list[MemoryBlock]:
+        """Every block there ever was, those that left the chain included."""
+        return list(self._known.values())
+
+    def _cut(self, number: int) -> list[MemoryBlock]:
+        dropped = self.blocks[number:]
+        del self.blocks[number:]
+        for block in reversed(dropped):
+            self._count_block(block, -1)
+        return dropped
+
+    def _count_block(self, block: MemoryBlock, sign: int) -> None:
+        for index, tx in enumerate(block.txs):
+            self._count(tx, sign)
+            if sign > 0:
+                self._places[tx.hash] = block.header.number, index
+            else:
+                del self._places[tx.hash]
+
+    def _count(self, tx: MemoryTx, sign: int) -> None:
+        if tx.sender is not None:
+            self._nonces[tx.sender] += sign
+        for log in tx.logs if tx.succeeded else ():
+            if len(log.topics) == 3:
+                units = sign * int.from_bytes(log.data, "big")
+                self._moved[log.address, log.topics[2]] += units
+                self._moved[log.address, log.topics[1]] -= units
+
+    def _taken(self) -> tuple[MemoryTx, ...]:
+        """What of the mempool can be mined now, as it turns out."""
+        taken: list[MemoryTx] = []
+        waiting: list[MemoryTx] = []
+        for tx in self.mempool:
+            if tx.sender is not None and tx.nonce != self._nonces[tx.sender]:
+                waiting.append(tx)
+                continue
+            mined = self._executed(tx)
+            self._count(mined, 1)
+            self._places[tx.hash] = len(self.blocks), len(taken)
+            taken.append(mined)
+        self.mempool = [
+            tx for tx in waiting if tx.sender is None or (tx.nonce or 0) >= self._nonces[tx.sender]
+        ]
+        return tuple(taken)
+
+    def _executed(self, tx: MemoryTx) -> MemoryTx:
+        if tx.moves is None or tx.sender is None:
+            return tx
+        token, units = tx.moves
+        return replace(tx, succeeded=self.balance(token, tx.sender) >= units)
+
+    def _made(self, txs: tuple[MemoryTx, ...], at: datetime | None) -> MemoryBlock:
         number = len(self.blocks)
+        if at is None:
+            at = self.began_at + timedelta(seconds=self.network.block_seconds * number)
         receipts = tuple(
             TxReceipt(
                 tx_hash=tx.hash,
@@ -150,7 +223,6 @@ class MemoryChain:
             )
             for index, tx in enumerate(txs)
         )
-        at = self.began_at + timedelta(seconds=self.network.block_seconds * number)
         fields = {
             "number": number,
             "parent_hash": self.blocks[-1].header.hash if self.blocks else "0x" + "00" * 32,
@@ -175,6 +247,10 @@ class MemoryChain:
         return MemoryBlock(named, txs, receipts)
 
 
+def _word_of(address: str) -> bytes:
+    return word(address_bytes(address))
+
+
 @dataclass
 class MemorySource:
     """One provider's view of a chain, true unless told otherwise."""
@@ -189,6 +265,8 @@ class MemorySource:
     suggests: bool = False  # a refused range comes with one that would do
     forges: Callable[[Sequence[TxReceipt]], Sequence[TxReceipt]] | None = None
     bends: Callable[[Header], Header] | None = None
+    # The block it calls safe or finalized, instead of one so far below its head; None: refuses.
+    tags: dict[Finality, int | None] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
     recipients_asked: list[int | None] = field(default_factory=list)
 
@@ -204,8 +282,11 @@ class MemorySource:
         self._serve("header")
         head = max(self.chain.head - self.lag, 0)
         number = block if isinstance(block, int) else head
-        if block in {"safe", "finalized"}:
-            number = max(head - FINAL_BLOCKS, 0)
+        if not isinstance(block, int) and block != "latest":
+            tagged = self.tags.get(block, max(head - FINAL_BLOCKS, 0))
+            if tagged is None:
+                raise Unavailable("rpc", f"{self.name}: the tag {block} is not served")
+            number = min(tagged, head)
         return self._told(self.chain.blocks[number]) if number <= head else None
 
     async def header_by_hash(self, block_hash: str) -> Header | None:

@@ -7,6 +7,7 @@ Faults  `down`, and `refuses`: what every simulated transfer fails with.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from eth_account import Account
@@ -14,14 +15,16 @@ from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from eth_hash.auto import keccak
 from hexbytes import HexBytes
 
-from adapters.memory.chain import MemoryChain, MemoryTx
+from adapters.memory.chain import FINAL_BLOCKS, MemoryChain, MemoryTx
 from adapters.memory.chain_encoding import TRANSFER_TOPIC, transfer_log
 from application.chain_source import Header
 from application.outside import Receipt
 from application.ports import Unavailable
-from domain.networks import Network
+from domain.networks import Finality, Network
 
 FEES = (30 * 10**9, 10**9)
+GAS_USED = 50_000  # by every transaction, as in the headers of adapters/memory/chain.py
+READ_MAX = 1_024
 _TRANSFER = bytes.fromhex("a9059cbb")
 
 
@@ -42,18 +45,28 @@ class MemoryChainClient:
         self._serve()
         return self.chain.head
 
+    async def block_hash(self, number: int) -> str | None:
+        self._serve()
+        known = 0 <= number <= self.chain.head
+        return self.chain.blocks[number].header.hash if known else None
+
+    async def tagged_number(self, tag: Finality) -> int | None:
+        del tag  # both follow the head at one distance here
+        self._serve()
+        return max(self.chain.head - FINAL_BLOCKS, 0)
+
     async def receipt(self, tx_hash: str) -> Receipt | None:
         self._serve()
-        for block in self.chain.blocks:
-            for tx in block.txs:
-                if tx.hash == tx_hash:
-                    return _outside_receipt(block.header, tx)
-        return None
+        found = self.chain.find(tx_hash)
+        return None if found is None else _outside_receipt(found[0].header, found[1])
 
     async def transaction_count(self, address: str, *, pending: bool = False) -> int:
         self._serve()
-        waiting = sum(tx.sender == address for tx in self.chain.mempool) if pending else 0
-        return self.chain.nonce(address) + waiting
+        count = self.chain.nonce(address)
+        waiting = {tx.nonce for tx in self.chain.mempool if pending and tx.sender == address}
+        while count in waiting:
+            count += 1
+        return count
 
     async def fees(self) -> tuple[int, int]:
         self._serve()
@@ -70,11 +83,10 @@ class MemoryChainClient:
         return "execution reverted: balance too low" if short else None
 
     async def broadcast(self, raw: bytes) -> None:
-        """A transaction with the next nonce waits to be mined; any other is quietly dropped."""
+        """A transaction with the next free nonce waits to be mined; others are quietly dropped."""
         self._serve()
         self.heard.append(raw)
-        signed = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
-        sender = Account.recover_transaction(raw).lower()
+        signed, sender = _read(raw)
         nonce = int(signed["nonce"])
         if nonce != await self.transaction_count(sender, pending=True):
             return
@@ -97,13 +109,19 @@ class MemoryChainClient:
             return MemoryTx(tx_hash, (), True, sender, nonce)
         token, recipient = "0x" + bytes(signed["to"]).hex(), "0x" + data[16:36].hex()
         units = int.from_bytes(data[36:], "big")
-        covered = self.chain.balance(token, sender) >= units
         log = transfer_log(token, sender, recipient, units)
-        return MemoryTx(tx_hash, (log,) if covered else (), covered, sender, nonce)
+        return MemoryTx(tx_hash, (log,), True, sender, nonce, moves=(token, units))
 
     def _serve(self) -> None:
         if self.down:
             raise Unavailable("rpc", "switched off by a test")
+
+
+@lru_cache(maxsize=READ_MAX)
+def _read(raw: bytes) -> tuple[Mapping[str, Any], str]:
+    """A transaction and who signed it; the same bytes come again and again."""
+    signed = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
+    return signed, Account.recover_transaction(raw).lower()
 
 
 def _outside_receipt(header: Header, tx: MemoryTx) -> Receipt:
@@ -119,7 +137,9 @@ def _outside_receipt(header: Header, tx: MemoryTx) -> Receipt:
                 "0x" + log.topics[2][12:].hex(),
                 int.from_bytes(log.data, "big"),
             )
-            for log in tx.logs
+            for log in (tx.logs if tx.succeeded else ())
             if len(log.topics) == 3 and log.topics[0] == TRANSFER_TOPIC
         ),
+        gas_used=GAS_USED,
+        effective_gas_price=(header.base_fee or 0) + FEES[1],
     )

@@ -6,18 +6,23 @@ Faults  `outage` makes every call fail; `lose_answer` lets the next write happen
         as a connection lost during COMMIT does.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Literal
 
 from adapters.ingest_store import REPUBLISH_SECONDS_MAX, parked_id
-from application.chain_messages import (
-    SOURCE,
-    MessageMalformed,
-    TransferReport,
-    decode_report,
+from adapters.memory.ingest_rows import (
+    Block,
+    NetworkRows,
+    Post,
+    Seen,
+    confirm,
+    extend,
+    observed_at,
+    write_header,
+    write_sightings,
 )
+from application.chain_messages import SOURCE
 from application.ingest import (
     BlockRef,
     CoveredRange,
@@ -26,44 +31,19 @@ from application.ingest import (
     Orphaning,
     Passage,
     PassedHeader,
+    Purse,
     Reexamination,
+    Ripening,
+    Sighted,
     StoredReport,
+    Terms,
 )
 from application.outside import BusMessage, ParkedMessage
 from application.ports import Clock, StoreUnavailable
 from application.reads import Passed
-from domain.events import Sighting
+from domain.networks import Finality
 
 _DOUBLINGS_MAX = 20
-
-
-@dataclass(slots=True)
-class _Block:
-    header: PassedHeader
-    canonical: bool = True
-
-
-@dataclass(slots=True)
-class _Seen:
-    sighting: Sighting
-    state: Literal["observed", "confirmed", "orphaned"] = "observed"
-
-
-@dataclass(slots=True)
-class _Post:
-    report: StoredReport
-    published_at: datetime | None = None
-    publications: int = 0
-    settled: bool = False
-
-
-@dataclass(slots=True)
-class _Network:
-    cursor: Cursor
-    blocks: dict[str, _Block] = field(default_factory=dict)
-    seen: dict[tuple[str, str], _Seen] = field(default_factory=dict)
-    outbox: list[_Post] = field(default_factory=list)
-    coverage: list[CoveredRange] = field(default_factory=list)
 
 
 class MemoryLease:
@@ -85,7 +65,7 @@ class MemoryIngestStore:
         self.lose_answer = False
         self.leaders: dict[str, MemoryLease] = {}  # a test takes a lease away by deleting it
         self._settled = settled or (lambda _: False)
-        self._networks: dict[str, _Network] = {}
+        self._networks: dict[str, NetworkRows] = {}
 
     async def lead(self, network: str) -> MemoryLease | None:
         self._insist_on_service()
@@ -98,8 +78,8 @@ class MemoryIngestStore:
         self._insist_on_service()
         ref = anchor.ref
         if network not in self._networks:
-            held = _Network(Cursor(ref.number, ref.hash, 0, ref.number))
-            held.blocks[ref.hash] = _Block(anchor)
+            held = NetworkRows(Cursor(ref.number, ref.hash, 0, ref.number))
+            held.blocks[ref.hash] = Block(anchor)
             self._networks[network] = held
         return self._networks[network].cursor
 
@@ -120,27 +100,62 @@ class MemoryIngestStore:
         waiting = [block for block in self._canonical(network) if not block.attested]
         return sorted(waiting, key=lambda block: block.ref.number)[:limit]
 
-    async def sightings_above(self, network: str, number: int) -> Sequence[Sighting]:
+    async def newest_header(self, network: str, up_to: int) -> PassedHeader | None:
+        below = (each for each in self._canonical(network) if each.ref.number <= up_to)
+        return max(below, key=lambda block: block.ref.number, default=None)
+
+    async def sightings_above(self, network: str, number: int) -> Sequence[Sighted]:
+        return [seen.told() for seen in self._live(network) if seen.sighting.block_number > number]
+
+    async def sightings_in(self, network: str, block_hash: str) -> Sequence[Sighted]:
         return [
-            seen.sighting for seen in self._live(network) if seen.sighting.block_number > number
+            seen.told() for seen in self._live(network) if seen.sighting.block_hash == block_hash
         ]
 
-    async def sightings_in(self, network: str, block_hash: str) -> Sequence[Sighting]:
-        return [
-            seen.sighting for seen in self._live(network) if seen.sighting.block_hash == block_hash
-        ]
+    async def first_terms(
+        self, network: str, transfer_ids: Collection[str]
+    ) -> Mapping[str, Terms]:
+        first: dict[str, Terms] = {}
+        for seen in self._rows(network):
+            if seen.sighting.transfer_id in transfer_ids:
+                first.setdefault(seen.sighting.transfer_id, seen.terms)
+        return first
+
+    async def received(
+        self, network: str, purses: Collection[Purse], *, above: int
+    ) -> Mapping[Purse, int]:
+        sums = dict.fromkeys(purses, 0)
+        for seen in self._rows(network):
+            purse = (seen.sighting.recipient, seen.sighting.amount.asset)
+            recent = seen.sighting.block_number > above
+            if seen.state != "orphaned" and recent and purse in sums:
+                sums[purse] += seen.sighting.amount.units
+        return sums
 
     async def unconfirmed(
-        self, network: str, *, up_to: int, attested_only: bool, limit: int
-    ) -> Sequence[Sighting]:
+        self,
+        network: str,
+        *,
+        head: int,
+        tag: Finality | None = None,
+        attested_only: bool,
+        limit: int,
+    ) -> Sequence[Sighted]:
         found = [
-            seen.sighting
+            seen.told()
             for seen in self._live(network)
-            if seen.state == "observed"
-            and seen.sighting.block_number <= up_to
-            and (seen.sighting.attested or not attested_only)
+            if seen.waits(attested_only=attested_only)
+            and seen.terms.rule.tag == tag
+            and seen.sighting.block_number + (0 if tag else seen.terms.rule.blocks - 1) <= head
         ]
         return found[:limit]
+
+    async def awaited_tags(self, network: str, *, attested_only: bool) -> Mapping[Finality, int]:
+        lowest: dict[Finality, int] = {}
+        for seen in self._live(network):
+            if seen.terms.rule.tag is not None and seen.waits(attested_only=attested_only):
+                lowest.setdefault(seen.terms.rule.tag, seen.sighting.block_number)
+        return lowest
 
     async def coverage(self, network: str) -> Sequence[CoveredRange]:
         self._insist_on_service()
@@ -153,12 +168,14 @@ class MemoryIngestStore:
         blocks = [] if held is None else held.blocks.values()
         return [block.header for block in blocks if block.canonical]
 
-    def _live(self, network: str) -> list[_Seen]:
+    def _rows(self, network: str) -> Collection[Seen]:
         self._insist_on_service()
         held = self._networks.get(network)
-        rows = [] if held is None else held.seen.values()
+        return [] if held is None else held.seen.values()
+
+    def _live(self, network: str) -> list[Seen]:
         return sorted(
-            (seen for seen in rows if seen.state != "orphaned"),
+            (seen for seen in self._rows(network) if seen.state != "orphaned"),
             key=lambda seen: (seen.sighting.block_number, seen.sighting.transfer_id),
         )
 
@@ -167,13 +184,10 @@ class MemoryIngestStore:
     async def pass_blocks(self, passage: Passage) -> Cursor:
         ref = passage.header.ref
         held = self._move(passage.network, passage.cursor, ref, passage.reports)
-        _write_header(held, passage.header)
-        _write_sightings(held, passage.sightings)
-        for sighting in passage.confirmed:
-            seen = held.seen[sighting.block_hash, sighting.transfer_id]
-            assert seen.state == "observed", "confirmed once"
-            seen.state = "confirmed"
-        _extend(held.coverage, passage)
+        write_header(held, passage.header)
+        write_sightings(held, passage.sightings)
+        confirm(held, passage.confirmed)
+        extend(held.coverage, passage)
         return self._answered(held)
 
     async def orphan(self, orphaning: Orphaning) -> Cursor:
@@ -197,8 +211,8 @@ class MemoryIngestStore:
         again = reexamination
         stays = BlockRef(again.cursor.number, again.cursor.hash, "")
         held = self._move(again.network, again.cursor, stays, again.reports)
-        _write_header(held, again.header)
-        _write_sightings(held, again.sightings)
+        write_header(held, again.header)
+        write_sightings(held, again.sightings)
         number = again.header.ref.number
         doubtful = {
             block.header.ref.number
@@ -214,19 +228,25 @@ class MemoryIngestStore:
         ]
         return self._answered(held)
 
+    async def confirm(self, ripening: Ripening) -> Cursor:
+        stays = BlockRef(ripening.cursor.number, ripening.cursor.hash, "")
+        held = self._move(ripening.network, ripening.cursor, stays, ripening.reports)
+        confirm(held, ripening.confirmed)
+        return self._answered(held)
+
     def _move(
         self, network: str, before: Cursor, to: BlockRef, reports: Sequence[StoredReport]
-    ) -> _Network:
+    ) -> NetworkRows:
         self._insist_on_service()
         held = self._networks[network]
         if held.cursor != before:
             raise CursorMoved(network)
         last = reports[-1].report_number if reports else before.report_number
         held.cursor = Cursor(to.number, to.hash, last, before.anchor)
-        held.outbox += [_Post(report) for report in reports]
+        held.outbox += [Post(report) for report in reports]
         return held
 
-    def _answered(self, held: _Network) -> Cursor:
+    def _answered(self, held: NetworkRows) -> Cursor:
         if self.lose_answer:
             self.lose_answer = False
             raise StoreUnavailable("the connection failed", outcome_unknown=True)
@@ -258,7 +278,7 @@ class MemoryIngestStore:
                 found.append(post.report)
         return found[:limit]
 
-    def _outbox(self, network: str) -> list[_Post]:
+    def _outbox(self, network: str) -> list[Post]:
         self._insist_on_service()
         held = self._networks.get(network)
         return [] if held is None else held.outbox
@@ -266,6 +286,22 @@ class MemoryIngestStore:
     def reports(self, network: str) -> list[StoredReport]:
         """Every report ever made, in order."""
         return [post.report for post in self._outbox(network)]
+
+    def standing(self, network: str) -> Cursor | None:
+        """Where a network stands, for those who look from outside."""
+        held = self._networks.get(network)
+        return None if held is None else held.cursor
+
+    def all_attested(self, network: str) -> bool:
+        return all(header.attested for header in self.passed_blocks(network))
+
+    def all_told(self, network: str) -> bool:
+        """Whether every report is published, and recorded or parked."""
+        return all(
+            post.published_at is not None
+            and (post.settled or self._settled(post.report.message_id))
+            for post in self._outbox(network)
+        )
 
     def passed_blocks(self, network: str) -> list[PassedHeader]:
         return self._canonical(network)
@@ -277,7 +313,7 @@ class MemoryIngestStore:
             for post in self._outbox(network)
             if not (post.settled or self._settled(post.report.message_id))
         )
-        return min((time for each in waiting for time in _observed_at(each)), default=None)
+        return min((time for each in waiting for time in observed_at(each)), default=None)
 
     def _insist_on_service(self) -> None:
         if self.outage:
@@ -318,57 +354,9 @@ class MemoryParkedMessages:
         newest = sorted(self._parked.values(), key=lambda each: each.at, reverse=True)
         return newest[:limit]
 
+    def all_parked(self) -> Sequence[ParkedMessage]:
+        """Oldest first."""
+        return tuple(self._parked.values())
+
     def holds(self, message_id: str) -> bool:
         return (SOURCE, message_id) in self._parked
-
-
-def _observed_at(report: StoredReport) -> tuple[datetime, ...]:
-    try:
-        told = decode_report(report.subject, report.data)
-    except MessageMalformed:
-        return ()
-    if isinstance(told, TransferReport) and told.kind == "observed":
-        return (told.sighting.block_time,)
-    return ()
-
-
-def _write_header(held: _Network, header: PassedHeader) -> None:
-    """Attested only if it was read through a quorum since it last joined the chain."""
-    old = held.blocks.get(header.ref.hash)
-    if old is not None and old.canonical and old.header.attested:
-        return
-    held.blocks[header.ref.hash] = _Block(header)
-
-
-def _write_sightings(held: _Network, sightings: Sequence[Sighting]) -> None:
-    for sighting in sightings:
-        key = (sighting.block_hash, sighting.transfer_id)
-        old = held.seen.get(key)
-        if old is None or old.state == "orphaned":
-            held.seen[key] = _Seen(sighting)
-        elif not old.sighting.attested:
-            old.sighting = sighting
-
-
-def _extend(coverage: list[CoveredRange], passage: Passage) -> None:
-    header, ref = passage.header, passage.header.ref
-    last = coverage[-1] if coverage else None
-    if (
-        last is not None
-        and last.last_hash == passage.cursor.hash
-        and last.last == passage.first - 1
-        and (last.providers, last.attested) == (header.providers, header.attested)
-    ):
-        coverage[-1] = replace(last, last=ref.number, last_hash=ref.hash, updated_at=passage.at)
-        return
-    coverage.append(
-        CoveredRange(
-            passage.first,
-            passage.cursor.hash,
-            ref.number,
-            ref.hash,
-            header.providers,
-            header.attested,
-            passage.at,
-        )
-    )

@@ -43,6 +43,10 @@ class MemoryOutgoing:
     _rows: dict[UUID, _Row] = field(default_factory=dict)
     _wallets: dict[tuple[int, str], _Wallet] = field(default_factory=dict)
 
+    def all_rows(self) -> list[Outgoing]:
+        """Of every refund there ever was, oldest first."""
+        return [row.seen for row in self._rows.values()]
+
     # ------------------------------------------------------------ the sender's side
 
     async def reserve(self, payout: Payout) -> Outgoing:
@@ -50,6 +54,12 @@ class MemoryOutgoing:
 
     async def decline(self, payout: Payout, reason: str) -> Outgoing:
         return self._insert(payout, reason)
+
+    async def withdraw(self, refund_id: UUID, reason: str) -> Outgoing:
+        row = self._rows[refund_id]
+        if row.seen.state == "reserved" and row.seen.nonce is None:
+            row.seen = replace(row.seen, state="refused", refusal=reason)
+        return row.seen
 
     async def find(self, refund_id: UUID) -> Outgoing | None:
         row = self._rows.get(refund_id)

@@ -1,6 +1,6 @@
 """Read models folded from an event store in memory: the same answers as the projections'.
 
-Shapes  MemoryReads(store, networks) with one attribute a port: sessions, refunds, deliveries,
+Shapes  MemoryReads(store, networks) with one attribute a port: sessions, refunds, inbox, deliveries,
         api_keys, watch_list, books, progress, heads. Every answer first reads what is
         new in the log, so a twin never lags; `heads.numbers` and `heads.passages` are set by
         the test.
@@ -12,13 +12,13 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
+from adapters.memory.read_models import Follower
 from application.cursors import cursor_of, microseconds_of, moment_of, place_of
-from application.ports import EventStore, Recorded
+from application.ports import EventStore
 from application.reads import (
     PAGE_SIZE_MAX,
     AccountBalance,
@@ -30,122 +30,17 @@ from application.reads import (
     RefundRow,
     SessionQuery,
     SessionRow,
+    TransferQuery,
+    TransferRow,
     TrialBalance,
 )
-from domain import delivery, payment, refund
-from domain import events as e
-from domain.matching import AddressOwner
+from domain import payment, transfer
+from domain.matching import AddressOwner, concerns
 from domain.networks import NetworkBook
 from domain.values import Mode
 
 T = TypeVar("T")
-LOG_BATCH_EVENTS_MAX = 1_000
 POLL_SECONDS = 0.005
-
-
-@dataclass(slots=True)
-class _Models:
-    """All rows, by their key, in order of creation."""
-
-    position: int = 0
-    created: dict[UUID, int] = field(default_factory=dict)  # stream id to first position
-    sessions: dict[UUID, SessionRow] = field(default_factory=dict)
-    refunds: dict[UUID, RefundRow] = field(default_factory=dict)
-    deliveries: dict[UUID, DeliveryRow] = field(default_factory=dict)
-    attempts: dict[UUID, list[AttemptRow]] = field(default_factory=lambda: defaultdict(list))
-    keys: dict[str, KeyHolder] = field(default_factory=dict)
-    watched: dict[tuple[Mode, str], AddressOwner] = field(default_factory=dict)
-    balances: dict[tuple[str, str], list[int]] = field(
-        default_factory=lambda: defaultdict(lambda: [0, 0])
-    )
-
-    def apply(self, recorded: Recorded[e.Event]) -> None:
-        self.position = recorded.position
-        self.created.setdefault(recorded.stream.id, recorded.position)
-        match recorded.stream.type:
-            case "payment_session":
-                self._session(recorded)
-            case "refund":
-                before = self.refunds.get(recorded.stream.id)
-                self.refunds[recorded.stream.id] = RefundRow(
-                    refund.evolve(before.refund if before else None, recorded.event),
-                    recorded.version,
-                    recorded.position,
-                )
-            case "webhook_delivery":
-                self._delivery(recorded)
-            case "merchant":
-                self._merchant(recorded.stream.id, recorded.event)
-            case _:
-                self._book(recorded.event)
-
-    def _session(self, recorded: Recorded[e.Event]) -> None:
-        before = self.sessions.get(recorded.stream.id)
-        session = payment.evolve(before.session if before else None, recorded.event)
-        row = SessionRow(session, recorded.version, recorded.position)
-        self.sessions[recorded.stream.id] = row
-        if isinstance(recorded.event, e.SessionCreated):
-            owner = AddressOwner(
-                purpose="payment_session",
-                subject_id=session.session_id,
-                merchant_id=session.merchant_id,
-            )
-            self.watched.setdefault((session.mode, session.deposit_address), owner)
-
-    def _delivery(self, recorded: Recorded[e.Event]) -> None:
-        before = self.deliveries.get(recorded.stream.id)
-        state = delivery.evolve(before.delivery if before else None, recorded.event)
-        self.deliveries[recorded.stream.id] = DeliveryRow(state, recorded.position)
-        event = recorded.event
-        if isinstance(event, e.DeliverySucceeded | e.DeliveryAttemptFailed):
-            error = event.error if isinstance(event, e.DeliveryAttemptFailed) else None
-            attempt = AttemptRow(
-                event.attempt, event.at, event.status_code, event.latency_ms, error, b""
-            )
-            self.attempts[recorded.stream.id].append(attempt)
-
-    def _merchant(self, merchant_id: UUID, event: e.Event) -> None:
-        match event:
-            case e.ApiKeyCreated():
-                holder = KeyHolder(event.key_id, merchant_id, event.mode, event.scopes)
-                self.keys[event.key_hash] = holder
-            case e.ApiKeyRevoked():
-                kept = {h: k for h, k in self.keys.items() if k.key_id != event.key_id}
-                self.keys = kept
-            case e.RefundWalletAssigned():
-                owner = AddressOwner(
-                    purpose="refund_float", subject_id=merchant_id, merchant_id=merchant_id
-                )
-                self.watched.setdefault((event.mode, event.address), owner)
-            case _:
-                pass
-
-    def _book(self, event: e.Event) -> None:
-        if isinstance(event, e.JournalEntryPosted):
-            for posting in event.postings:
-                asset, units = posting.amount.asset, posting.amount.units
-                self.balances[posting.debit, asset][0] += units
-                self.balances[posting.credit, asset][1] += units
-
-
-class _Follower:
-    """Reads on from where it was, one caller at a time."""
-
-    def __init__(self, store: EventStore) -> None:
-        self._store = store
-        self._models = _Models()
-        self._reading = asyncio.Lock()
-
-    async def models(self) -> _Models:
-        async with self._reading:
-            while True:
-                events = await self._store.read_log(
-                    after=self._models.position, limit=LOG_BATCH_EVENTS_MAX
-                )
-                for recorded in events:
-                    self._models.apply(recorded)
-                if not events:
-                    return self._models
 
 
 def _page(
@@ -164,7 +59,7 @@ def _page(
 
 
 class MemorySessionReads:
-    def __init__(self, follower: _Follower) -> None:
+    def __init__(self, follower: Follower) -> None:
         self._follower = follower
 
     async def find(self, session_id: UUID) -> SessionRow | None:
@@ -211,7 +106,7 @@ def _asked_for(query: SessionQuery, session: payment.PaymentSession) -> bool:
 
 
 class MemoryRefundReads:
-    def __init__(self, follower: _Follower) -> None:
+    def __init__(self, follower: Follower) -> None:
         self._follower = follower
 
     async def find(self, refund_id: UUID) -> RefundRow | None:
@@ -223,6 +118,7 @@ class MemoryRefundReads:
         mode: Mode,
         *,
         session_id: UUID | None = None,
+        transfer_id: str | None = None,
         limit: int = 20,
         cursor: str | None = None,
     ) -> Page[RefundRow]:
@@ -232,6 +128,7 @@ class MemoryRefundReads:
             for row in models.refunds.values()
             if (row.refund.merchant_id, row.refund.mode) == (merchant_id, mode)
             and session_id in {None, row.refund.session_id}
+            and transfer_id in {None, row.refund.transfer_id}
         )
         after = None if cursor is None else place_of(cursor, 1)
         return _page(rows, lambda row: (models.created[row.refund.refund_id],), after, limit)
@@ -240,19 +137,81 @@ class MemoryRefundReads:
         rows = (await self._follower.models()).refunds.values()
         return [row.refund.refund_id for row in rows if row.refund.open][:limit]
 
-    async def completed_since(self, moment: datetime, limit: int) -> Sequence[RefundRow]:
+    async def completed_since(
+        self, moment: datetime, limit: int, *, cursor: str | None = None
+    ) -> Page[RefundRow]:
         models = await self._follower.models()
-        ended = [
-            (row.refund.completed_at, models.created[row.refund.refund_id], row)
+        after = None if cursor is None else place_of(cursor, 2)
+        if after is not None:
+            moment_of(after[0])
+
+        def place(row: RefundRow) -> tuple[int, ...]:
+            assert row.refund.completed_at is not None
+            return microseconds_of(row.refund.completed_at), models.created[row.refund.refund_id]
+
+        ended = (
+            row
             for row in models.refunds.values()
             if row.refund.completed_at is not None and row.refund.completed_at >= moment
+        )
+        return _page(ended, place, after, limit)
+
+
+class MemoryInboxReads:
+    def __init__(self, follower: Follower, networks: NetworkBook) -> None:
+        self._follower = follower
+        self._modes = {network.name: network.mode for network in networks.networks}
+
+    async def page(self, query: TransferQuery) -> Page[TransferRow]:
+        models = await self._follower.models()
+        after = None if query.cursor is None else place_of(query.cursor, 1)
+        rows = [
+            (models.created[stream_id], row)
+            for stream_id, row in models.transfers.items()
+            if self._modes.get(row.transfer.sighting.network) == query.mode
+            and _wanted(query, row.transfer)
         ]
-        ended.sort(key=lambda each: each[:2], reverse=True)
-        return [row for *_, row in ended[:limit]]
+        page = _page(rows, lambda each: (each[0],), after, query.limit)
+        return Page(tuple(row for _, row in page.items), page.next_cursor)
+
+    async def concerning(
+        self, session: payment.PaymentSession, limit: int
+    ) -> Sequence[TransferRow]:
+        rows = (await self._follower.models()).transfers.values()
+        found = [
+            row
+            for row in rows
+            if row.transfer.purpose == "unmatched"
+            and row.transfer.on_chain
+            and row.transfer.merchant_id == session.merchant_id
+            and self._modes.get(row.transfer.sighting.network) == session.mode
+            and concerns(row.transfer.sighting, session)
+        ]
+        return found[::-1][:limit]
+
+    async def newest(self, limit: int) -> Sequence[TransferRow]:
+        rows = (await self._follower.models()).transfers.values()
+        return [row for row in rows if row.transfer.waits][::-1][:limit]
+
+
+def _wanted(query: TransferQuery, found: transfer.OnchainTransfer) -> bool:
+    sighting = found.sighting
+    if query.resolution is not None:
+        shown = found.purpose == "unmatched" and found.resolution == query.resolution
+    else:
+        shown = query.everything or found.waits
+    return (
+        shown
+        and found.merchant_id == query.merchant_id
+        and query.network in {None, sighting.network}
+        and (query.assets is None or sighting.amount.asset in query.assets)
+        and query.tx_hash in {None, sighting.tx_hash}
+        and query.sender in {None, sighting.sender}
+    )
 
 
 class MemoryDeliveryReads:
-    def __init__(self, follower: _Follower) -> None:
+    def __init__(self, follower: Follower) -> None:
         self._follower = follower
         self.responses: dict[tuple[UUID, int], bytes] = {}
 
@@ -306,7 +265,7 @@ class MemoryDeliveryReads:
 
 
 class MemoryApiKeys:
-    def __init__(self, follower: _Follower) -> None:
+    def __init__(self, follower: Follower) -> None:
         self._follower = follower
 
     async def holder(self, key_hash: str) -> KeyHolder | None:
@@ -314,7 +273,7 @@ class MemoryApiKeys:
 
 
 class MemoryWatchList:
-    def __init__(self, follower: _Follower, networks: NetworkBook) -> None:
+    def __init__(self, follower: Follower, networks: NetworkBook) -> None:
         self._follower = follower
         self._modes = {network.name: network.mode for network in networks.networks}
 
@@ -330,7 +289,7 @@ class MemoryWatchList:
 
 
 class MemoryBooks:
-    def __init__(self, follower: _Follower) -> None:
+    def __init__(self, follower: Follower) -> None:
         self._follower = follower
 
     async def balances(self) -> Sequence[AccountBalance]:
@@ -346,7 +305,7 @@ class MemoryBooks:
 
 
 class MemoryProgress:
-    def __init__(self, follower: _Follower) -> None:
+    def __init__(self, follower: Follower) -> None:
         self._follower = follower
 
     async def position(self, projection: str) -> int:
@@ -379,9 +338,10 @@ class MemoryReads:
     """Every read port over one event store."""
 
     def __init__(self, store: EventStore, networks: NetworkBook) -> None:
-        follower = _Follower(store)
+        follower = Follower(store)
         self.sessions = MemorySessionReads(follower)
         self.refunds = MemoryRefundReads(follower)
+        self.inbox = MemoryInboxReads(follower, networks)
         self.deliveries = MemoryDeliveryReads(follower)
         self.api_keys = MemoryApiKeys(follower)
         self.watch_list = MemoryWatchList(follower, networks)

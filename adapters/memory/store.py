@@ -84,6 +84,14 @@ class MemoryLog:
         self.inbox: set[InboxMessage] = set()
         self.answers: dict[tuple[UUID, Mode, str], StoredResponse] = {}
         self.answered_at: dict[tuple[UUID, Mode, str], datetime] = {}
+        self._decoded: dict[int, Recorded[Event]] = {}
+
+    def decoded(self, raw: RawEvent) -> Recorded[Event]:
+        """A row's bytes are read once: facts never change, so everybody may share the value."""
+        known = self._decoded.get(raw.position)
+        if known is None:
+            known = self._decoded[raw.position] = raw.decoded()
+        return known
 
 
 class MemoryEventStore:
@@ -176,7 +184,8 @@ class MemoryEventStore:
     def _insert(self, head: int, rows: Sequence[Row]) -> int:
         if not rows:
             return 0
-        now = self._clock.now()
+        before = self.log.recorder.rows[-1] if head else None
+        now = max(self._clock.now(), before.recorded_at) if before else self._clock.now()
         raw = [
             RawEvent(position, *row[:9], now, *row[9:])
             for position, row in enumerate(rows, head + 1)
@@ -193,10 +202,11 @@ class MemoryEventStore:
         self._raise_outage()
         found = self.log.recorder.rows_of(stream.id)
         assert all(raw.stream_type == stream.type for raw in found), "one id, two kinds of stream"
-        return [raw.decoded() for raw in found]
+        return [self.log.decoded(raw) for raw in found]
 
     async def read_log(self, *, after: int, limit: int) -> Sequence[Recorded[Event]]:
-        return [raw.decoded() for raw in await self.read_raw(after=after, limit=limit)]
+        rows = await self.read_raw(after=after, limit=limit)
+        return [self.log.decoded(raw) for raw in rows]
 
     async def read_raw(self, *, after: int, limit: int) -> list[RawEvent]:
         self._raise_outage()

@@ -192,6 +192,43 @@ async def test_a_transfer_is_simulated_whether_the_token_answers_true_or_nothing
     assert "revert" in refusal
 
 
+async def test_a_rollups_fee_for_its_data_is_part_of_the_cost() -> None:
+    receipt = {
+        "transactionHash": "0x" + "11" * 32,
+        "blockNumber": "0x5",
+        "blockHash": "0x" + "22" * 32,
+        "status": "0x0",
+        "logs": [],
+        "gasUsed": "0xc350",
+        "effectiveGasPrice": "0x3b9aca00",
+    }
+    async with served(answering(receipt)) as client:
+        found = await client.receipt("0x" + "11" * 32)
+    assert found is not None
+    assert found.cost == 50_000 * 10**9
+    async with served(answering({**receipt, "l1Fee": "0x7"})) as client:
+        found = await client.receipt("0x" + "11" * 32)
+    assert found is not None
+    assert found.cost == 50_000 * 10**9 + 7
+    del receipt["effectiveGasPrice"]
+    async with served(answering(receipt)) as client:
+        with pytest.raises(Unavailable, match="wrong shape"):
+            await client.receipt("0x" + "11" * 32)
+
+
+@pytest.mark.parametrize(
+    "message", ["finalized block not found", "safe block not found", "unknown block"]
+)
+async def test_before_the_first_final_block_none_is_named(message: str) -> None:
+    async with served(answering(error={"code": -39001, "message": message})) as client:
+        assert await client.tagged_number("finalized") is None
+    async with served(answering(None)) as client:
+        assert await client.tagged_number("safe") is None
+    async with served(answering(error={"code": -32601, "message": "method not found"})) as client:
+        with pytest.raises(Unavailable):
+            await client.tagged_number("safe")
+
+
 async def test_fees_cover_a_doubled_base_fee(chain: LocalChain, client: EvmClient) -> None:
     await chain.mine(6)
     fee, tip = await client.fees()

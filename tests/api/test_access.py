@@ -6,12 +6,15 @@ from uuid import uuid4
 
 import pytest
 
+from adapters.addresses import checksum_address
 from api.app import create_app
 from application.api_keys import new_key
 from application.ports import StoreUnavailable
 from domain.values import public_id
 from tests.api.conftest import Answer, Api
+from tests.api.signing import Wallet
 from tests.api.world import ALL, Tenant, World
+from tests.examples import RECEIVING
 
 
 def _operations() -> list[tuple[str, str, str]]:
@@ -32,6 +35,19 @@ STRANGERS: dict[tuple[str, str], int | str] = {
     ("GET", "/v1/payment-sessions/{session_id}"): 404,
     ("POST", "/v1/payment-sessions/{session_id}/cancel"): 404,
     ("GET", "/v1/payment-sessions/{session_id}/events"): 404,
+    ("GET", "/v1/payment-sessions/{session_id}/payer-words"): 404,
+    ("POST", "/v1/payment-sessions/{session_id}/payers"): 404,
+    ("POST", "/v1/payment-sessions/{session_id}/transactions"): 404,
+    ("GET", "/v1/transfers"): "empty",
+    ("GET", "/v1/transfers/{transfer_id}"): 404,
+    ("POST", "/v1/transfers/{transfer_id}/accept"): 404,
+    ("POST", "/v1/transfers/{transfer_id}/dismiss"): 404,
+    ("POST", "/v1/transfers/{transfer_id}/assign"): 404,
+    ("POST", "/v1/transfers/{transfer_id}/refund"): 404,
+    ("GET", "/v1/settings"): "sees his own",
+    ("PUT", "/v1/settings"): "sees his own",
+    ("GET", "/v1/balances"): "sees his own",
+    ("GET", "/v1/statements/{month}"): "sees his own",
     ("POST", "/v1/refunds"): 404,
     ("GET", "/v1/refunds"): "empty",
     ("GET", "/v1/refunds/{refund_id}"): 404,
@@ -48,23 +64,40 @@ each_operation = pytest.mark.parametrize(
 )
 
 
+PAYING = Wallet(0x21)
+MONTH = "2026-11"
+
+
 @dataclass(slots=True)
 class Owned:
     """One object of each kind, all of the shop's, in test mode."""
 
     ids: dict[str, str]
 
+    signature: str = ""
+
     def url(self, path: str) -> str:
-        return path.format(**self.ids)
+        shared = path.endswith(("/payer-words", "/payers", "/transactions"))
+        session_id = self.ids["wallet_session_id" if shared else "session_id"]
+        return path.format(**{**self.ids, "session_id": session_id})
 
     def body(self, method: str, path: str) -> dict[str, Any] | None:
-        if method != "POST" or "{" in path:
+        if method not in {"POST", "PUT"}:
             return None
-        return {
+        session_id = self.ids["session_id"]
+        bodies: dict[str, dict[str, Any]] = {
             "/v1/payment-sessions": {"amount": "10.00", "currency": "USD"},
-            "/v1/refunds": {"payment_session_id": self.ids["session_id"], "amount": "1.00"},
+            "/v1/refunds": {"payment_session_id": session_id, "amount": "1.00"},
             "/v1/webhook-endpoints": {"url": "https://shop.example/hooks"},
-        }[path]
+            "/v1/settings": {"tolerance": {"absolute": "0.05"}},
+            "payers": {"address": PAYING.address, "signature": self.signature},
+            "transactions": {"tx_hash": "0x" + "55" * 32},
+            "accept": {"reason": "a tip"},
+            "dismiss": {"reason": "our own money"},
+            "assign": {"reason": "it is his", "payment_session_id": session_id},
+            "refund": {"reason": "paid twice"},
+        }
+        return bodies.get(path) or bodies.get(path.rpartition("/")[2])
 
 
 @pytest.fixture
@@ -81,13 +114,21 @@ async def owned(world: World, shop: Tenant, other: Tenant) -> Owned:
         "https://shop.example/hooks", (), caller, None, lambda _: (201, b"")
     )
     delivery_id = await world.delivery(shop, endpoint.endpoint_id)
+    await world.receive_at(shop, RECEIVING)
+    shared = await world.session(shop, pay_by="merchant_wallet")
+    words = await world.claims.words_for(shared.session_id)
+    transfer_id = await world.arrive(RECEIVING)
     return Owned(
         {
             "session_id": public_id("ps", session.session_id),
+            "wallet_session_id": public_id("ps", shared.session_id),
+            "transfer_id": public_id("tr", transfer_id),
             "refund_id": public_id("rf", refund.refund_id),
             "endpoint_id": public_id("we", endpoint.endpoint_id),
             "delivery_id": public_id("wd", delivery_id),
-        }
+            "month": MONTH,
+        },
+        PAYING.sign_text(words),
     )
 
 
@@ -152,6 +193,11 @@ async def test_a_stranger_and_the_other_mode_find_nothing(
             )
         elif expected == "empty":
             assert (answer.status, answer.json["data"]) == (200, [])
+        elif expected == "sees his own":
+            assert answer.status == 200
+            ours = {*owned.ids.values(), checksum_address(RECEIVING)} - {MONTH}
+            assert not [one for one in ours if one in answer.body.decode()]
+            assert key == shop.live_key or shop.merchant_id.hex not in answer.body.decode()
         else:
             assert answer.status == 201
 
@@ -159,7 +205,7 @@ async def test_a_stranger_and_the_other_mode_find_nothing(
 async def _unknown(api: Api, owned: Owned, method: str, path: str) -> Answer:
     """The same call about an object nobody has."""
     nobody = {name: text[:3] + "0" * 32 for name, text in owned.ids.items()}
-    return await _call(api, Owned(nobody), method, path)
+    return await _call(api, Owned(nobody, owned.signature), method, path)
 
 
 def _as_if_unknown(answer: Answer, unknown: Answer) -> Any:

@@ -13,33 +13,47 @@ from bip32 import BIP32  # type: ignore[import-untyped]  # it ships no types
 from adapters.addresses import checksum_address, parse_address
 from adapters.memory.bus import MemoryBus
 from adapters.memory.clock import FakeClock, SeededIds
+from adapters.memory.ledger import MemoryLedger
 from adapters.memory.poster import MemoryPoster
 from adapters.memory.reads import MemoryReads
 from adapters.memory.store import MemoryEventStore
 from adapters.memory.vault import MemoryVault
 from adapters.memory.wallet import MemoryDepositAddresses, MemoryRefundWallets
+from adapters.signatures import EvmSignatures
 from api.services import ApiServices, HealthCheck
 from application.api_keys import hash_of
 from application.callers import Caller
 from application.chain_messages import TransferReport
-from application.deciders import DELIVERY, MERCHANT, REFUND_FLOAT, float_id
+from application.claims import Claims
+from application.deciders import (
+    DELIVERY,
+    MERCHANT,
+    REFUND_FLOAT,
+    float_id,
+    transfer_stream_id,
+)
 from application.handling import Handler, UnitOfWork
+from application.inbox import Inbox
 from application.instructions import WriteAddress
+from application.merchant_settings import MerchantSettings
 from application.merchants import Merchants
 from application.ports import Context
 from application.refunds import Refunds
 from application.sessions import NewSession, Sessions
 from application.settlement import Settlement
+from application.statements import Statements
 from application.webhooks import Webhooks
 from domain import commands as c
 from domain.events import Sighting
-from domain.networks import POLYGON, NetworkBook
+from domain.networks import POLYGON, NetworkBook, Token
 from domain.payment import PaymentSession
 from domain.values import Mode
 from tests.examples import AT, LOCAL, PAYER, block_hash, usd
 from web.services import WebServices
 
 ALL = ("read", "write", "refund")
+BRIDGED = Token(symbol="USDC.e", address="0x" + "ae" * 20, decimals=6, accepted=False)
+NETWORK = LOCAL.model_copy(update={"tokens": (*LOCAL.tokens, BRIDGED)})
 BASE_URL = "https://pay.example"
 
 
@@ -65,7 +79,7 @@ class World:
     def __init__(self) -> None:
         self.clock = FakeClock(AT)
         self.ids = SeededIds(7)
-        self.networks = NetworkBook(networks=(LOCAL, POLYGON))
+        self.networks = NetworkBook(networks=(NETWORK, POLYGON))
         self.store = MemoryEventStore(ids=self.ids, clock=self.clock)
         self.handler = Handler(self.store, self.clock)
         self.reads = MemoryReads(self.store, self.networks)
@@ -88,6 +102,13 @@ class World:
         self.merchants = Merchants(
             self.handler, self.addresses, MemoryRefundWallets(_xpub(9)), self.ids
         )
+        self.claims = Claims(
+            self.handler, self.networks, EvmSignatures({}), parse_address, checksum_address
+        )
+        self.inbox = Inbox(self.handler, self.networks)
+        self.settings = MerchantSettings(
+            self.handler, self.networks, self.reads.watch_list, parse_address
+        )
         self.settlement = Settlement(
             self.handler, self.reads.watch_list, self.networks, self.reads.progress
         )
@@ -100,16 +121,22 @@ class World:
             sessions=self.sessions,
             refunds=self.refunds,
             webhooks=self.webhooks,
+            statements=Statements(MemoryLedger(self.store.log), self.networks, self.clock),
+            claims=self.claims,
+            inbox=self.inbox,
+            settings=self.settings,
             handler=self.handler,
             api_keys=self.reads.api_keys,
             session_reads=self.reads.sessions,
             refund_reads=self.reads.refunds,
             delivery_reads=self.reads.deliveries,
+            inbox_reads=self.reads.inbox,
             heads=self.reads.heads,
             networks=self.networks,
             clock=self.clock,
             ids=self.ids,
             write_address=self.write,
+            parse_address=parse_address,
             public_base_url=BASE_URL,
             health=self.health,
         )
@@ -117,7 +144,9 @@ class World:
     def web(self) -> WebServices:
         return WebServices(
             handler=self.handler,
+            claims=self.claims,
             session_reads=self.reads.sessions,
+            inbox_reads=self.reads.inbox,
             heads=self.reads.heads,
             networks=self.networks,
             clock=self.clock,
@@ -149,6 +178,12 @@ class World:
         new = NewSession(amount=amount, currency="USD", **more)  # type: ignore[arg-type]  # texts
         return await self.sessions.create(new, tenant.caller(), None, lambda _: (201, b""))
 
+    async def receive_at(self, tenant: Tenant, address: str) -> None:
+        """From now on the merchant has one wallet that its sessions may share."""
+        await self.merchants.set_receiving_address(
+            tenant.merchant_id, "test", address, actor="test"
+        )
+
     async def revoke(self, tenant: Tenant, key: str) -> None:
         holder = await self.reads.api_keys.holder(hash_of(key))
         assert holder is not None
@@ -172,6 +207,38 @@ class World:
     async def confirm(self, seen: Sighting) -> None:
         await self._report("confirmed", seen, 3)
         self.reads.heads.numbers["local"] = seen.block_number + 2
+
+    async def arrive(
+        self,
+        recipient: str,
+        amount: str = "10.00",
+        *,
+        tx: str = "44",
+        token: Token = NETWORK.tokens[0],
+        sender: str = PAYER,
+        confirmed: bool = True,
+    ) -> UUID:
+        """Money from anybody to any address; the id of its transfer's stream."""
+        tx_hash = "0x" + tx * 32
+        seen = Sighting(
+            transfer_id=f"31337:{tx_hash}:0",
+            network="local",
+            amount=usd(amount, NETWORK.asset(token)),
+            token=token.address,
+            sender=sender,
+            recipient=recipient,
+            tx_hash=tx_hash,
+            log_index=0,
+            block_number=100,
+            block_hash=block_hash(100),
+            block_time=self.clock.now(),
+            attested=True,
+            providers=("one", "two"),
+        )
+        await self._report("observed", seen, 1)
+        if confirmed:
+            await self._report("confirmed", seen, 3)
+        return transfer_stream_id(seen.transfer_id)
 
     async def pay(self, session: PaymentSession, amount: str = "10.00", *, tx: str = "11") -> None:
         await self.confirm(await self.observe(session, amount, tx=tx))

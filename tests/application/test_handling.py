@@ -19,6 +19,7 @@ CONFIRM = c.ConfirmTransfer(
     block_hash=SEEN.block_hash,
     confirmations=3,
     policy_version=1,
+    rule="3 confirmations",
 )
 
 

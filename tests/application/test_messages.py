@@ -3,11 +3,12 @@
 import json
 
 from adapters.addresses import checksum_address
-from application.messages import Messages
+from application.messages import Messages, message_type
 from application.ports import Stream
+from domain.merchant import MESSAGE_TYPES
 from domain.payment import PaymentSession
 from tests.api.world import World
-from tests.examples import PAYER
+from tests.examples import EXAMPLES, PAYER
 
 
 async def _messages(world: World, session: PaymentSession) -> list[tuple[str, bytes]]:
@@ -60,3 +61,8 @@ async def test_no_message_holds_personal_data() -> None:
     for _, body in await _messages(world, session):
         assert b"ada@example.com" not in body
         assert b"ciphertext" not in body
+
+
+def test_a_merchant_can_subscribe_to_every_message_there_is() -> None:
+    sent = {message_type(event) for event in EXAMPLES} - {None}
+    assert set(MESSAGE_TYPES) == sent

@@ -3,12 +3,15 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from adapters.clock import SystemClock
+from adapters.clock import SystemClock, SystemIds
+from adapters.event_store import PostgresEventStore
 from adapters.evm import EvmClient
 from adapters.ingest_store import PostgresIngestStore
 from adapters.nats_bus import NatsBus
 from adapters.postgres import Postgres
 from application.chain_messages import ChainReport, TransferReport, decode_report, report_subjects
+from application.handling import Handler
+from application.policies import Policies
 from application.ports import Unavailable
 from chain_ingest.service import Ingester, ingest_network
 from domain.networks import Network, Token, local_network
@@ -38,6 +41,7 @@ class Rig:
         self.watched = Watched()
         self.watched.now = {DEPOSIT, OTHER_DEPOSIT}
         self.store = PostgresIngestStore(self.postgres)
+        self._log = PostgresEventStore(self.postgres, ids=SystemIds())
         self._stop = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._clients: list[EvmClient] = []
@@ -48,6 +52,7 @@ class Rig:
             self._clients,
             self.store,
             self.bus,
+            policies=Policies(Handler(self._log, SystemClock())),
             log_head=self.watched,
             progress=self.watched,
             watched=self.watched,
@@ -62,6 +67,7 @@ class Rig:
         ]
         for client in self._clients:
             await client.open()
+        await self._log.start()
         self._stop = asyncio.Event()
         self._running = asyncio.create_task(self.ingester().run(self._stop))
 
@@ -70,6 +76,7 @@ class Rig:
         if self._running is not None:
             async with asyncio.timeout(5):
                 await self._running
+        await self._log.close()
         for client in self._clients:
             await client.close()
 

@@ -5,6 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
+from application.handling import Handler
+from application.policies import Policies
+from application.ports import StoreUnavailable
 from chain_ingest.providers import Misconfigured
 from chain_ingest.service import LEASE_CHECK_SECONDS, STANDBY_SECONDS, Ingester
 from tests.chain_ingest.world import World
@@ -115,3 +118,49 @@ async def test_a_provider_of_the_wrong_chain_ends_the_process_with_the_reason() 
     with pytest.raises(Misconfigured, match="USDC has 18 decimals"):
         await ingester(world).run(asyncio.Event())
     assert world.store.leaders == {}
+
+
+async def test_a_log_that_is_away_at_the_start_is_waited_for() -> None:
+    world = World()
+    world.pay(1)
+    world.chain.mine()
+    world.log.outage = StoreUnavailable("switched off by a test")
+    stop = asyncio.Event()
+    running = asyncio.create_task(ingester(world).run(stop))
+    for _ in range(30):
+        world.clock.advance(0.5)
+        await asyncio.sleep(0)
+    assert world.reports == []
+    assert not running.done()
+    world.log.outage = None
+    await until(world, lambda: len(world.bus.published) == 1)
+    stop.set()
+    await running
+
+
+async def test_each_lease_adopts_what_is_configured_here_whatever_another_one_did() -> None:
+    world = World()
+    stop = asyncio.Event()
+    running = asyncio.create_task(ingester(world).run(stop))
+    world.pay(1)
+    world.chain.mine()
+    await until(world, lambda: len(world.bus.published) == 1)
+    other = world.network.model_copy(
+        update={"policy": world.network.policy.model_copy(update={"blocks": 9})}
+    )
+    policies = Policies(Handler(world.log, world.clock))
+    await policies.adopt(other)
+    world.pay(2)
+    world.chain.mine()
+    await until(world, lambda: len(world.bus.published) == 2)
+    del world.store.leaders["local"]
+    await until(world, lambda: "local" in world.store.leaders)
+    world.pay(3)
+    world.chain.mine()
+    await until(world, lambda: world.said().count("observed") == 3)
+    observed = [each.policy_version for each in world.transfers if each.kind == "observed"]
+    assert observed == [1, 1, 3]
+    history = await policies.history(world.network)
+    assert [policy.blocks for policy in history.policies] == [3, 9, 3]
+    stop.set()
+    await running

@@ -5,13 +5,17 @@ from datetime import UTC, datetime
 
 from adapters.memory.bus import MemoryBus
 from adapters.memory.chain import MemoryChain, MemorySource
-from adapters.memory.clock import FakeClock
+from adapters.memory.clock import FakeClock, SeededIds
 from adapters.memory.ingest_store import MemoryIngestStore
-from application.chain_messages import ChainReport, decode_report
+from adapters.memory.store import MemoryEventStore
+from application.chain_messages import ChainReport, TransferReport, decode_report
+from application.handling import Handler
+from application.policies import Policies
 from chain_ingest.follower import Follower
 from chain_ingest.outbox import OutboxPublisher
 from chain_ingest.passing import Passing
 from chain_ingest.providers import Providers
+from chain_ingest.terms import Policy
 from chain_ingest.watch import Watch
 from domain.networks import ConfirmationPolicy, Network, Token, local_network
 
@@ -63,6 +67,7 @@ class World:
         self.sources = [MemorySource(self.chain, f"provider-{n}") for n in range(sources)]
         self.store = MemoryIngestStore(settled=lambda message_id: message_id in self.settled)
         self.settled: set[str] = set()
+        self.log = MemoryEventStore(ids=SeededIds(1), clock=self.clock)
         self.bus = MemoryBus(self.clock)
         self.watched = Watched()
         self._start_block = start_block
@@ -72,11 +77,13 @@ class World:
         """A new process: nothing is remembered but what the store holds."""
         providers = Providers(self.network, self.sources, self.clock)
         self.outbox = OutboxPublisher(self.network.name, self.store, self.bus, self.clock)
-        passing = Passing(self.network, self.store, self.outbox, self.bus, self.clock)
+        policy = Policy(self.network, Policies(Handler(self.log, self.clock)), self.store)
+        passing = Passing(self.network, self.store, policy, self.outbox, self.bus, self.clock)
         self.follower = Follower(
             self.network,
             providers,
             self.store,
+            policy,
             Watch(self.watched, self.watched, self.watched),
             passing,
             self.clock,
@@ -103,6 +110,10 @@ class World:
             decode_report(report.subject, report.data)
             for report in self.store.reports(self.network.name)
         ]
+
+    @property
+    def transfers(self) -> list[TransferReport]:
+        return [report for report in self.reports if isinstance(report, TransferReport)]
 
     def said(self, about: Callable[[ChainReport], str] = lambda report: report.kind) -> list[str]:
         return [about(report) for report in self.reports]

@@ -31,6 +31,7 @@ def confirm(seen: Sighting = SEEN) -> c.ConfirmTransfer:
         block_hash=seen.block_hash,
         confirmations=3,
         policy_version=1,
+        rule="3 confirmations",
     )
 
 

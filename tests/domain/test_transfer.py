@@ -10,9 +10,19 @@ from tests.examples import LATER, MERCHANT_ID, SEEN, SESSION_ID, sighting
 from tests.given import given
 
 OURS = Attribution(
-    purpose="payment_session", subject_id=SESSION_ID, merchant_id=MERCHANT_ID, reason="address"
+    purpose="payment_session",
+    subject_id=SESSION_ID,
+    merchant_id=MERCHANT_ID,
+    verdict="deposit_address",
+    reason="address",
 )
-NOBODYS = Attribution(purpose="unmatched", subject_id=None, merchant_id=None, reason="unknown")
+NOBODYS = Attribution(
+    purpose="unmatched",
+    subject_id=None,
+    merchant_id=None,
+    verdict="unknown_address",
+    reason="unknown",
+)
 NEW = given(TRANSFER)
 
 
@@ -28,6 +38,7 @@ def confirmed(number: int, seen: Sighting = SEEN) -> c.ReportConfirmed:
         attribution=OURS,
         confirmations=3,
         policy_version=1,
+        rule="3 confirmations",
     )
 
 

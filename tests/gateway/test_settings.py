@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from domain.networks import ETHEREUM
 from gateway import serve
 from gateway.local import PROCESSES, _only_needed
 from gateway.settings import SettingsError, load
@@ -24,7 +25,7 @@ def test_an_environment_becomes_one_frozen_model() -> None:
     settings = load(GOOD)
     assert settings.rpc_urls["local"] == ("http://one:8545", "http://two:8545")
     network = settings.book().get("local")
-    assert (network.policy.blocks, network.policy.version) == (5, 1_000_005)
+    assert network.policy.blocks == 5
     assert network.tokens[0].address == "0x5fbdb2315678afecb367f032d93f642f64180aa3"
     with pytest.raises(ValidationError):
         settings.api_port = 1  # type: ignore[misc]  # frozen is what is tested
@@ -55,6 +56,28 @@ def test_an_environment_becomes_one_frozen_model() -> None:
         ("CONFIRMATIONS_LOCAL", "many", "CONFIRMATIONS_LOCAL: "),
         ("CONFIRMATIONS_LOCAL", "0", "CONFIRMATIONS_LOCAL: "),
         ("CONFIRMATIONS_LOCAL", "-5", "CONFIRMATIONS_LOCAL: "),
+        ("CONFIRMATION_POLICY_POLYGN", "3", "CONFIRMATION_POLICY: 'polygn' is none of"),
+        ("CONFIRMATION_POLICY_LOCAL", "3", "CONFIRMATION_POLICY_LOCAL: give it or CONFIRMATIONS_"),
+        *(
+            ("CONFIRMATION_POLICY_POLYGON", value, f"CONFIRMATION_POLICY_POLYGON: {said}")
+            for value, said in (
+                ("many", "'many' is no rule: give 1 to 10000 blocks, or safe or finalized"),
+                ("0", "'0' is no rule"),
+                ("10001", "'10001' is no rule"),
+                ("3,", "'' is not FROM_USD:RULE in whole dollars"),
+                ("3, 1000", "'1000' is not FROM_USD:RULE"),
+                ("3, 0:5", "'0:5' is not FROM_USD:RULE"),
+                ("3, 10.50:5", "'10.50:5' is not FROM_USD:RULE"),
+                ("3, 1000:final", "'final' is no rule"),
+                ("1000:5", "begin with the rule for every amount"),
+                ("3, 1000:5, 1000:6", "1000 comes after 1000: smallest first"),
+                ("3, 1000:5, 999:6", "999 comes after 1000: smallest first"),
+                ("5, 1000:3", "a larger amount asks for 3 confirmations, a smaller 5"),
+                ("finalized, 9:safe", "a larger amount asks for a safe block, a smaller a final"),
+                ("finalized, 9:100", "a larger amount asks for 100 confirmations"),
+                ("1" + "".join(f", {n}:3" for n in range(1, 10)), "give at most 8 amounts"),
+            )
+        ),
         ("START_BLOCK_LOCAL", "-1", "START_BLOCK_LOCAL: "),
         ("AMOUNT_MAX", "1e9", "AMOUNT_MAX: must be dollars and cents"),
         ("AMOUNT_MAX", "0.00", "AMOUNT_MAX: must be dollars and cents above zero"),
@@ -68,6 +91,42 @@ def test_a_wrong_variable_is_named_with_what_it_should_be(
     with pytest.raises(SettingsError) as refused:
         load({**GOOD, name: value}, needs=NEEDS)
     assert said in str(refused.value)
+
+
+POLYGON = {**GOOD, "NETWORKS": "polygon,ethereum,local", "RPC_URLS_POLYGON": "http://a"}
+
+
+def test_amounts_and_tags_are_one_variable_a_network() -> None:
+    written = " 3 ,1000:12, 10000:safe,50000:finalized"
+    book = load({**POLYGON, "CONFIRMATION_POLICY_POLYGON": written}).book()
+    policy = book.get("polygon").policy
+    assert [policy.rule_for(dollars * 10**6, 6).text for dollars in (999, 1_000, 10_000)] == [
+        "3 confirmations",
+        "12 confirmations",
+        "a safe block",
+    ]
+    assert policy.rule_for(50_000 * 10**6, 6).text == "a finalized block"
+    assert policy.rule_for(10_000 * 10**6 - 1, 6).text == "12 confirmations"
+    assert book.get("ethereum") == ETHEREUM, "the others keep their own"
+    assert not policy.allow_unattested
+    assert type(policy).model_validate(policy.model_dump()) == policy
+
+
+def test_a_tag_for_every_amount_leaves_the_networks_own_number_beside_it() -> None:
+    book = load({**POLYGON, "CONFIRMATION_POLICY_POLYGON": "finalized"}).book()
+    policy = book.get("polygon").policy
+    assert (policy.tag, policy.blocks, policy.tiers) == ("finalized", 64, ())
+    assert policy.rule_for(1, 6).text == "a finalized block"
+
+
+def test_known_networks_keep_their_defaults() -> None:
+    book = load({**POLYGON, "CONFIRMATIONS_LOCAL": ""}).book()
+    assert {each.name: each.policy.blocks for each in book.networks} == {
+        "polygon": 64,
+        "ethereum": 3,
+        "local": 3,
+    }
+    assert not any(each.policy.tiers or each.policy.tag for each in book.networks)
 
 
 def test_every_wrong_variable_is_named_at_once() -> None:

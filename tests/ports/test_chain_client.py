@@ -11,10 +11,10 @@ from eth_account.signers.local import LocalAccount
 from eth_utils.crypto import keccak
 
 from adapters.evm import EvmClient
-from adapters.memory.chain import MemoryChain
+from adapters.memory.chain import FINAL_BLOCKS, MemoryChain
 from adapters.memory.chain_client import MemoryChainClient
 from application.outside import ChainClient
-from domain.networks import Token, local_network
+from domain.networks import Finality, Token, local_network
 from gateway.embedded_anvil import MNEMONIC, Anvil
 from gateway.local_chain import USDC, LocalChain
 
@@ -30,6 +30,7 @@ class Kit:
     client: ChainClient
     payer: str
     mine: Callable[[], Awaitable[None]]
+    drop: Callable[[int], Awaitable[None]]  # the newest blocks, for as many without transactions
 
     async def signed(self, units: int, nonce: int | None = None) -> bytes:
         data = bytes.fromhex("a9059cbb" + PAYEE[2:].rjust(64, "0") + f"{units:064x}")
@@ -73,7 +74,11 @@ async def kit(node: Anvil | None) -> AsyncIterator[Kit]:
         async def mine_twin() -> None:
             twin.mine()
 
-        yield Kit(MemoryChainClient(twin), payer, mine_twin)
+        async def drop_twin(blocks: int) -> None:
+            twin.reorg(blocks, keep=False)
+            twin.mine(blocks)
+
+        yield Kit(MemoryChainClient(twin), payer, mine_twin, drop_twin)
         return
     client = EvmClient(node.url, NETWORK, provider_name="anvil")
     await client.open()
@@ -81,7 +86,11 @@ async def kit(node: Anvil | None) -> AsyncIterator[Kit]:
         await chain.deploy_tokens()
         await chain.mint(USDC, payer, UNITS)
         await chain.rpc("evm_setAutomine", False)
-        yield Kit(client, payer, chain.mine)
+
+        async def drop(blocks: int) -> None:
+            await chain.rpc("anvil_reorg", blocks, [])
+
+        yield Kit(client, payer, chain.mine, drop)
     await client.close()
 
 
@@ -127,6 +136,55 @@ async def test_of_two_transfers_with_one_nonce_only_one_is_mined(kit: Kit) -> No
     await kit.client.broadcast(await kit.signed(2, nonce))
     await kit.mine()
     assert await kit.client.balance(USDC, PAYEE) == 1
+
+
+async def test_a_receipt_tells_what_was_paid_for_it_also_where_it_failed(kit: Kit) -> None:
+    for units in (400, UNITS + 1):
+        before = await kit.client.native_balance(kit.payer)
+        raw = await kit.signed(units)
+        fee, _ = await kit.client.fees()
+        await kit.client.broadcast(raw)
+        await kit.mine()
+        receipt = await kit.client.receipt(_hash(raw))
+        assert receipt is not None
+        assert receipt.succeeded == (units == 400)
+        assert 21_000 < receipt.gas_used <= 200_000
+        assert 0 < receipt.effective_gas_price <= fee
+        assert receipt.cost == receipt.gas_used * receipt.effective_gas_price
+        spent = before - await kit.client.native_balance(kit.payer)
+        assert spent in {0, receipt.cost}  # the twin's wallets never run dry
+
+
+async def test_a_block_has_the_hash_that_its_receipts_name_until_it_is_gone(kit: Kit) -> None:
+    raw = await kit.signed(1)
+    await kit.client.broadcast(raw)
+    await kit.mine()
+    await kit.mine()
+    receipt = await kit.client.receipt(_hash(raw))
+    assert receipt is not None
+    assert await kit.client.block_hash(receipt.block_number) == receipt.block_hash
+    before = await kit.client.block_hash(receipt.block_number - 1)
+    await kit.drop(2)
+    assert await kit.client.receipt(_hash(raw)) is None
+    there = await kit.client.block_hash(receipt.block_number)
+    assert there is not None
+    assert there != receipt.block_hash
+    assert await kit.client.block_hash(receipt.block_number - 1) == before
+    head = await kit.client.head_number()
+    assert await kit.client.block_hash(head) is not None
+    assert await kit.client.block_hash(head + 1) is None
+
+
+@pytest.mark.parametrize("tag", ["safe", "finalized"])
+async def test_what_the_chain_calls_final_follows_its_head(kit: Kit, tag: Finality) -> None:
+    for _ in range(FINAL_BLOCKS):
+        await kit.mine()
+    named = await kit.client.tagged_number(tag)
+    assert named is not None
+    assert named <= await kit.client.head_number()
+    for _ in range(3):
+        await kit.mine()
+    assert await kit.client.tagged_number(tag) == named + 3
 
 
 async def test_there_is_gas_money_and_a_price(kit: Kit) -> None:

@@ -8,7 +8,7 @@ from application.ingest import Cursor, StoredReport
 from application.outside import BusMessage
 from application.reads import Passed
 from domain.events import Sighting
-from tests.ports.test_ingest_store import (  # the fixtures among them
+from tests.ports.ingesting import (  # the fixtures among them
     AT,
     NETWORK,
     Kit,
@@ -18,7 +18,7 @@ from tests.ports.test_ingest_store import (  # the fixtures among them
     kit,
     orphaning,
     passage,
-    seen,
+    sighting,
 )
 
 __all__ = ["database_or_none", "kit"]
@@ -30,7 +30,7 @@ def mined(number: int) -> datetime:
 
 
 def sighted(number: int, tx: str = "11") -> Sighting:
-    return seen(number, tx=tx).model_copy(update={"block_time": mined(number)})
+    return sighting(number, tx=tx).model_copy(update={"block_time": mined(number)})
 
 
 def report(

@@ -1,144 +1,33 @@
 """One suite for the ingester's store: on PostgreSQL, and on its twin."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import psycopg
 import pytest
 
-from adapters.chain_heads import PostgresChainHeads
-from adapters.ingest_store import (
-    REPUBLISH_SECONDS_MAX,
-    PostgresIngestStore,
-    PostgresParkedMessages,
-)
-from adapters.memory.clock import FakeClock
-from adapters.memory.ingest_store import (
-    MemoryChainHeads,
-    MemoryIngestStore,
-    MemoryParkedMessages,
-)
+from adapters.ingest_store import REPUBLISH_SECONDS_MAX, PostgresIngestStore
 from adapters.postgres import Postgres
-from application.ingest import (
-    BlockRef,
-    Cursor,
-    CursorMoved,
-    IngestStore,
-    Orphaning,
-    Passage,
-    PassedHeader,
-    Reexamination,
-    StoredReport,
-)
-from application.outside import BusMessage, ParkedMessages
+from application.ingest import Cursor, CursorMoved, Reexamination
+from application.outside import BusMessage
 from application.ports import StoreUnavailable
-from application.reads import ChainHeads
-from domain.events import Sighting
-from tests import examples
 from tests.conftest import Migrated
+from tests.ports.ingesting import (  # the fixtures among them
+    AT,
+    NETWORK,
+    Kit,
+    begun,
+    database_or_none,
+    hash_at,
+    header,
+    kit,
+    orphaning,
+    passage,
+    reports,
+    seen,
+)
 
-AT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-NETWORK = "local"
-Settle = Callable[[str], Awaitable[None]]
-
-
-@dataclass
-class Kit:
-    store: IngestStore
-    heads: ChainHeads
-    parked: ParkedMessages
-    settle: Settle  # what the consumer does: the message id goes into its inbox
-
-
-@pytest.fixture(params=["postgres", "twin"])
-def database_or_none(request: pytest.FixtureRequest) -> Migrated | None:
-    """None for the twin, which needs none."""
-    if request.param == "twin":
-        return None
-    migrated: Migrated = request.getfixturevalue("migrated")
-    return migrated
-
-
-@pytest.fixture
-async def kit(database_or_none: Migrated | None) -> AsyncIterator[Kit]:
-    if database_or_none is None:
-        inbox: set[str] = set()
-        parked = MemoryParkedMessages(FakeClock(AT))
-        twin = MemoryIngestStore(settled=lambda one: one in inbox or parked.holds(one))
-
-        async def remember(message_id: str) -> None:
-            inbox.add(message_id)
-
-        yield Kit(twin, MemoryChainHeads(twin), parked, remember)
-        return
-    async with Postgres(database_or_none.app_dsn, name="test") as postgres:
-
-        async def record(message_id: str) -> None:
-            async with postgres.connection() as connection:
-                await connection.execute(
-                    "INSERT INTO es.inbox (source, message_id, position) VALUES ('chain', %s, 1)",
-                    (message_id,),
-                )
-
-        yield Kit(
-            PostgresIngestStore(postgres),
-            PostgresChainHeads(postgres),
-            PostgresParkedMessages(postgres),
-            record,
-        )
-
-
-def header(
-    number: int, branch: str = "a", *, on: str = "a", attested: bool = True
-) -> PassedHeader:
-    ref = BlockRef(number, _hash(number, branch), _hash(number - 1, on))
-    providers = ("p0", "p1") if attested else ("p0",)
-    return PassedHeader(ref, AT + timedelta(seconds=number), attested, providers)
-
-
-def _hash(number: int, branch: str) -> str:
-    return examples.block_hash(number, branch)
-
-
-def seen(number: int, *, tx: str = "11", branch: str = "a", attested: bool = True) -> Sighting:
-    found = examples.sighting(tx=tx, number=number, branch=branch)
-    return found.model_copy(update={"attested": attested})
-
-
-def reports(cursor: Cursor, count: int) -> tuple[StoredReport, ...]:
-    numbers = range(cursor.report_number + 1, cursor.report_number + count + 1)
-    return tuple(StoredReport(n, f"id-{n}", f"chain.local.{n}", b"%d" % n) for n in numbers)
-
-
-def passage(
-    cursor: Cursor,
-    block: PassedHeader,
-    *sightings: Sighting,
-    confirmed: tuple[Sighting, ...] = (),
-    count: int | None = None,
-) -> Passage:
-    told = len(sightings) + len(confirmed) if count is None else count
-    return Passage(
-        network=NETWORK,
-        cursor=cursor,
-        first=cursor.number + 1,
-        header=block,
-        sightings=sightings,
-        confirmed=confirmed,
-        reports=reports(cursor, told),
-        at=AT,
-    )
-
-
-def orphaning(cursor: Cursor, fork: int, count: int = 1) -> Orphaning:
-    ref = BlockRef(fork, _hash(fork, "a"), _hash(fork - 1, "a"))
-    return Orphaning(NETWORK, cursor, ref, reports(cursor, count), AT)
-
-
-async def begun(kit: Kit) -> Cursor:
-    return await kit.store.begin(NETWORK, header(9), AT)
+__all__ = ["database_or_none", "kit"]
 
 
 async def test_before_the_first_block_there_is_nothing(kit: Kit) -> None:
@@ -149,24 +38,22 @@ async def test_before_the_first_block_there_is_nothing(kit: Kit) -> None:
 
 
 async def test_beginning_twice_keeps_the_first_beginning(kit: Kit) -> None:
-    assert await begun(kit) == Cursor(9, _hash(9, "a"), 0, 9)
-    assert await kit.store.begin(NETWORK, header(50), AT) == Cursor(9, _hash(9, "a"), 0, 9)
+    assert await begun(kit) == Cursor(9, hash_at(9), 0, 9)
+    assert await kit.store.begin(NETWORK, header(50), AT) == Cursor(9, hash_at(9), 0, 9)
     assert await kit.store.header_at(NETWORK, 9) == header(9)
 
 
 async def test_a_passage_moves_cursor_head_and_coverage_and_keeps_what_was_seen(kit: Kit) -> None:
     cursor = await kit.store.pass_blocks(passage(await begun(kit), header(10), seen(10)))
-    assert cursor == Cursor(10, _hash(10, "a"), 1, 9)
+    assert cursor == Cursor(10, hash_at(10), 1, 9)
     assert await kit.store.cursor(NETWORK) == cursor
     assert await kit.heads.head(NETWORK) == 10
     assert await kit.store.header_at(NETWORK, 10) == header(10)
     assert list(await kit.store.sightings_above(NETWORK, 9)) == [seen(10)]
-    assert list(await kit.store.sightings_in(NETWORK, _hash(10, "a"))) == [seen(10)]
-    assert list(await kit.store.unpublished(NETWORK, 10)) == list(reports(plain_cursor(9), 1))
-
-
-def plain_cursor(number: int) -> Cursor:
-    return Cursor(number, _hash(number, "a"), 0, 9)
+    assert list(await kit.store.sightings_in(NETWORK, hash_at(10))) == [seen(10)]
+    assert list(await kit.store.unpublished(NETWORK, 10)) == list(
+        reports(Cursor(9, hash_at(9), 0, 9), 1)
+    )
 
 
 async def test_a_write_decided_upon_an_older_cursor_is_refused_whole(kit: Kit) -> None:
@@ -190,9 +77,9 @@ async def test_only_deep_enough_and_attested_sightings_wait_for_confirmation(kit
 
     async def waiting(up_to: int, *, attested_only: bool, limit: int = 10) -> list[int]:
         found = await kit.store.unconfirmed(
-            NETWORK, up_to=up_to, attested_only=attested_only, limit=limit
+            NETWORK, head=up_to + 2, attested_only=attested_only, limit=limit
         )
-        return [sighting.block_number for sighting in found]
+        return [each.sighting.block_number for each in found]
 
     assert await waiting(11, attested_only=True) == [10]
     assert await waiting(11, attested_only=False) == [10, 11]
@@ -205,7 +92,7 @@ async def test_a_sighting_can_be_confirmed_by_its_own_block(kit: Kit) -> None:
     await kit.store.pass_blocks(
         passage(await begun(kit), header(10), seen(10), confirmed=(seen(10),))
     )
-    assert not await kit.store.unconfirmed(NETWORK, up_to=99, attested_only=False, limit=9)
+    assert not await kit.store.unconfirmed(NETWORK, head=99, attested_only=False, limit=9)
 
 
 async def test_orphaned_blocks_and_sightings_are_off_the_chain_but_come_back(kit: Kit) -> None:
@@ -214,13 +101,13 @@ async def test_orphaned_blocks_and_sightings_are_off_the_chain_but_come_back(kit
     )
     cursor = await kit.store.pass_blocks(passage(cursor, header(11), seen(11, tx="22")))
     cursor = await kit.store.orphan(orphaning(cursor, 9))
-    assert cursor == Cursor(9, _hash(9, "a"), 4, 9)
+    assert cursor == Cursor(9, hash_at(9), 4, 9)
     assert await kit.store.header_at(NETWORK, 10) is None
     assert not await kit.store.sightings_above(NETWORK, 0)
     assert not await kit.store.coverage(NETWORK)
     await kit.store.pass_blocks(passage(cursor, header(10), seen(10)))
     assert await kit.store.header_at(NETWORK, 10) == header(10)
-    waiting = await kit.store.unconfirmed(NETWORK, up_to=10, attested_only=True, limit=9)
+    waiting = await kit.store.unconfirmed(NETWORK, head=12, attested_only=True, limit=9)
     assert list(waiting) == [seen(10)], "once confirmed, then orphaned: to be confirmed again"
 
 
@@ -242,20 +129,20 @@ async def test_coverage_grows_while_the_same_providers_vouch_and_a_reorg_cuts_it
         (10, 12, True),
         (13, 14, False),
     ]
-    assert ranges[1].parent_hash == ranges[0].last_hash == _hash(12, "a")
+    assert ranges[1].parent_hash == ranges[0].last_hash == hash_at(12)
     cursor = await kit.store.orphan(orphaning(cursor, 11))
     (left,) = await kit.store.coverage(NETWORK)
-    assert (left.first, left.last, left.last_hash) == (10, 11, _hash(11, "a"))
+    assert (left.first, left.last, left.last_hash) == (10, 11, hash_at(11))
     await kit.store.pass_blocks(passage(cursor, header(12, "b")))
     (grown,) = await kit.store.coverage(NETWORK)
-    assert (grown.first, grown.last, grown.last_hash) == (10, 12, _hash(12, "b"))
+    assert (grown.first, grown.last, grown.last_hash) == (10, 12, hash_at(12, "b"))
 
 
 async def test_a_range_of_blocks_is_one_passage(kit: Kit) -> None:
     end = header(500)
     await kit.store.pass_blocks(passage(await begun(kit), end, seen(77), seen(301, tx="22")))
     (covered,) = await kit.store.coverage(NETWORK)
-    assert (covered.first, covered.last, covered.parent_hash) == (10, 500, _hash(9, "a"))
+    assert (covered.first, covered.last, covered.parent_hash) == (10, 500, hash_at(9))
     assert await kit.heads.head(NETWORK) == 500
     assert await kit.store.header_at(NETWORK, 77) is None
 
@@ -274,10 +161,10 @@ async def test_a_block_read_again_through_a_quorum_becomes_attested(kit: Kit) ->
         at=AT,
     )
     moved = await kit.store.reexamine(again)
-    assert moved == Cursor(10, _hash(10, "a"), 2, 9)
+    assert moved == Cursor(10, hash_at(10), 2, 9)
     assert not await kit.store.unattested(NETWORK, 5)
     assert await kit.store.header_at(NETWORK, 10) == header(10)
-    waiting = await kit.store.unconfirmed(NETWORK, up_to=10, attested_only=True, limit=9)
+    waiting = await kit.store.unconfirmed(NETWORK, head=12, attested_only=True, limit=9)
     assert list(waiting) == [seen(10), seen(10, tx="22")]
     assert [each.attested for each in await kit.store.coverage(NETWORK)] == [True]
 

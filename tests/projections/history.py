@@ -25,7 +25,7 @@ from application.ports import Context
 from domain import commands as c
 from domain.events import Sighting
 from domain.values import Mode, derived_id
-from tests.examples import ASSET, LOCAL, block_hash, sighting, usd
+from tests.examples import ASSET, GAS, LOCAL, block_hash, sighting, usd
 
 MERCHANTS = 3
 REFERENCES = ("order-1", "order-2", None)
@@ -142,6 +142,8 @@ class History:
                 mode=mode,
                 network="local",
                 due=usd("10.00"),
+                pay_by="deposit_address",
+                tolerance=usd("0"),
                 deposit_address=address,
                 deposit_index=index,
                 expires_at=unit.now + timedelta(hours=1),
@@ -194,6 +196,7 @@ class History:
                 block_hash=seen.block_hash,
                 confirmations=3,
                 policy_version=1,
+                rule="3 confirmations",
             )
         )
 
@@ -222,14 +225,15 @@ class History:
         await self._do(work, merchant_id, mode)
 
     async def _refund(self) -> None:
-        if not self.sessions:
+        paid = [each for each in self.sessions if each[2] == "test" and each[3] is not None]
+        if not paid:
             return
         refund_id = self._id("refund")
-        session_id, merchant_id, mode, _ = self._random.choice(self.sessions)
+        session_id, merchant_id, mode, _ = self._random.choice(paid)
 
         async def work(unit: UnitOfWork) -> None:
             session = await unit.load(PAYMENT, session_id)
-            if session is None or mode != "test" or session.refundable.units < 10**6:
+            if session is None or session.refundable.units < 10**6:
                 return
             amount = usd("1.00")
             reserve = c.ReserveRefund(at=unit.now, refund_id=refund_id, amount=amount)
@@ -245,6 +249,7 @@ class History:
                 at=unit.now,
                 refund_id=refund_id,
                 session_id=session_id,
+                transfer_id=None,
                 merchant_id=merchant_id,
                 mode=mode,
                 network="local",
@@ -264,6 +269,7 @@ class History:
             return
         refund_id = self._random.choice(self.refunds)
         failing = self._random.random() < 0.1
+        reorged = self._random.random() < 0.25
 
         async def work(unit: UnitOfWork) -> None:
             refund = await unit.load(REFUND, refund_id)
@@ -281,9 +287,16 @@ class History:
                     block_number=110,
                     block_hash=block_hash(110),
                     confirmations=3,
+                    gas=GAS,
                 )
                 settle = c.SettleRefund(at=at, refund_id=refund_id, tx_hash=tx_hash)
+                assert refund.session_id is not None
                 await unit.decide(PAYMENT, refund.session_id, settle)
+            elif refund.status == "completed" and reorged:
+                command = c.RecordRefundLost(at=at, tx_hash=tx_hash)
+                undo = c.UnsettleRefund(at=at, refund_id=refund_id, tx_hash=tx_hash)
+                assert refund.session_id is not None
+                await unit.decide(PAYMENT, refund.session_id, undo)
             await unit.decide(REFUND, refund_id, command)
 
         await self._do(work, self.merchants[0])
@@ -335,6 +348,7 @@ class History:
             purpose="unmatched",
             subject_id=None,
             merchant_id=merchant_id if known else None,
+            verdict="unknown_address",
             reason="nobody has been given this address",
         )
 
@@ -346,6 +360,7 @@ class History:
                 attribution=attribution,
                 confirmations=3,
                 policy_version=LOCAL.policy.version,
+                rule="3 confirmations",
             )
             stream_id = transfer_stream_id(seen.transfer_id)
             await unit.decide(TRANSFER, stream_id, command, mode="test")

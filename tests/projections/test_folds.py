@@ -9,12 +9,13 @@ from domain import events as e
 from domain.events import Event
 from projections.catalogue import PROJECTIONS
 from projections.deliveries import Deliveries
+from projections.inbox import TRANSFERS, Inbox
 from projections.journal import Journal
 from projections.payments import Payments
 from projections.projection import Held
 from projections.table import Table
 from projections.watchlist import WatchList
-from tests.examples import AT, CREATED, EXAMPLES, MERCHANT_ID, OBSERVED, SESSION_ID, usd
+from tests.examples import AT, CREATED, EXAMPLES, MERCHANT_ID, OBSERVED, SEEN, SESSION_ID, usd
 
 SESSION = Stream("payment_session", SESSION_ID)
 
@@ -94,7 +95,11 @@ def test_every_fact_on_a_folded_stream_is_handled_by_its_projection() -> None:
         e.FloatTopUpReversed,
         e.FloatReserved,
         e.FloatReleased,
-        e.FloatSpent,  # floats are balances of the books
+        e.FloatSpent,
+        e.FloatSpendingReversed,  # floats are balances of the books
+        e.PaymentClaimMade,
+        e.PaymentClaimTransferSeen,  # claims are read by those who decide, from the log
+        e.ConfirmationPolicySet,  # and so are policies
     )
     handled = {kind for projection in PROJECTIONS for kind in projection.handles}
     assert {type(event) for event in EXAMPLES} - handled == set(without_a_row)
@@ -112,6 +117,42 @@ def test_of_two_rows_of_one_key_the_later_counts() -> None:
 
 def _columns(arguments: Sequence[Sequence[object]]) -> list[tuple[object, ...]]:
     return list(zip(*arguments, strict=True))
+
+
+def test_a_shared_wallet_is_watched_for_its_merchant_and_for_no_session() -> None:
+    received = example(e.ReceivingAddressSet)
+    merchant = recorded(Stream("merchant", MERCHANT_ID), received)
+    shared = CREATED.model_copy(
+        update={"pay_by": "merchant_wallet", "deposit_address": received.address}
+    )
+    (row,) = WatchList().fold([*merchant, *recorded(SESSION, shared)], {}).rows["watch_list"]
+    assert row[:5] == ("test", received.address, "merchant_wallet", MERCHANT_ID, MERCHANT_ID)
+
+
+def test_a_row_of_the_inbox_says_whether_it_waits_and_what_was_decided() -> None:
+    seen, nobodys = example(e.OnchainTransferObserved), example(e.OnchainTransferUnmatched)
+    stream = Stream("onchain_transfer", UUID(int=3))
+    names = [name for name, _ in TRANSFERS.columns]
+
+    def row(*more: Event) -> dict[str, object]:
+        folded = Inbox().fold(recorded(stream, seen, nobodys, *more), {})
+        return dict(zip(names, folded.rows["transfers"][0], strict=True))
+
+    waiting = row()
+    assert (waiting["waits"], waiting["resolution"]) == (True, "open")
+    assert (waiting["verdict"], waiting["sender"]) == ("unknown_address", SEEN.sender)
+    reserved = example(e.OnchainTransferRefundReserved)
+    released = example(e.OnchainTransferRefundReleased)
+    for facts, waits, resolution in (
+        ((example(e.OnchainTransferAccepted),), False, "accepted"),
+        ((example(e.OnchainTransferDismissed),), False, "dismissed"),
+        ((reserved,), False, "refunding"),
+        ((reserved, released), True, "open"),
+        ((reserved, example(e.OnchainTransferRefunded)), False, "refunded"),
+        ((example(e.OnchainTransferRetracted),), False, "open"),
+    ):
+        found = row(*facts)
+        assert (found["waits"], found["resolution"]) == (waits, resolution)
 
 
 def test_a_refund_wallet_is_watched_for_its_merchant() -> None:

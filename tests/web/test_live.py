@@ -54,7 +54,7 @@ async def test_a_payment_is_followed_from_pending_to_completed(
         first = await reader.status()
         assert (first["stage"], first["confirmations"]) == (
             "confirming",
-            {"seen": 1, "required": 3},
+            {"seen": 1, "required": 3, "waiting_for": None},
         )
         assert "Confirming (1/3)" in first["html"]
         world.reads.heads.numbers["local"] = 101

@@ -1,22 +1,24 @@
-"""A merchant with a funded refund wallet on a real chain, workers that may die at any call.
+"""A merchant with a funded refund wallet on a real chain, workers that may die at any call."""
 
-Crash   ends a worker as kill -9 would: nothing of it catches that, and the next round is done
-        by new workers that remember nothing.
-"""
-
-import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from adapters.evm import EvmClient
 from adapters.keystore import LocalSigner
 from adapters.memory.clock import FakeClock
 from adapters.memory.reads import MemoryReads
-from application.deciders import PAYMENT, REFUND, REFUND_FLOAT, float_id
+from application.deciders import (
+    PAYMENT,
+    REFUND,
+    REFUND_FLOAT,
+    TRANSFER,
+    float_id,
+    transfer_stream_id,
+)
 from application.handling import Handler, UnitOfWork
 from application.outside import OutgoingBook
 from application.paying_out import Caps, SigningBook
@@ -28,13 +30,15 @@ from domain.networks import Network, NetworkBook, Token, local_network
 from domain.payment import PaymentSession
 from domain.refund import Refund
 from domain.refund_float import RefundFloat
+from domain.transfer import OnchainTransfer
 from tests.contracts.chain import Chain, Deployed, transfers
 from tests.examples import LATER, MERCHANT_ID, PAYER, block_hash
+from tests.workers.fuse import NEVER, Crash, Fuse
 from workers.refund_sender import RefundSender
 from workers.signer import SignerProcess
 
-T = TypeVar("T")
 BLOCKS = 3
+RULE = "3 confirmations"
 ROUNDS_MAX = 60
 ROUND_SECONDS = 6.0  # longer than every pause between looks, so that each round looks
 GAS_WEI = 10**18
@@ -44,51 +48,6 @@ CAPS = Caps(10**12, 10**12, 10**12)
 CONTEXT = Context(actor="system", merchant_id=MERCHANT_ID, mode="test")
 
 
-class Crash(BaseException):
-    """The process is gone."""
-
-
-@dataclass
-class Fuse:
-    """Counts calls of ports, and blows at one of them: before it is made, or after."""
-
-    blows_at: int = 0  # 0: never
-    after: bool = False
-    calls: int = 0
-    names: list[str] = field(default_factory=list)
-
-    def around(self, port: T) -> T:
-        return _Fused(port, self)  # type: ignore[return-value] # answers to the same names
-
-    async def call(self, name: str, work: Callable[[], Awaitable[Any]]) -> Any:
-        self.calls += 1
-        self.names.append(name)
-        blows = self.calls == self.blows_at
-        if blows and not self.after:
-            raise Crash
-        answer = await work()
-        if blows:
-            raise Crash
-        return answer
-
-
-class _Fused:
-    def __init__(self, port: Any, fuse: Fuse) -> None:
-        self._port = port
-        self._fuse = fuse
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._port, name)
-        if not asyncio.iscoroutinefunction(found):
-            return found
-
-        async def fused(*arguments: Any, **named: Any) -> Any:
-            return await self._fuse.call(name, lambda: found(*arguments, **named))
-
-        return fused
-
-
-NEVER = Fuse()
 _numbers = itertools.count(1)
 
 
@@ -162,10 +121,16 @@ class World:
         assert refund is not None
         return refund
 
-    async def session(self, session_id: UUID) -> PaymentSession:
+    async def session(self, session_id: UUID | None) -> PaymentSession:
+        assert session_id is not None, "it is the refund of a session"
         session = await self.handler.load(PAYMENT, session_id)
         assert session is not None
         return session
+
+    async def transfer(self, transfer_id: str) -> OnchainTransfer:
+        transfer = await self.handler.load(TRANSFER, transfer_stream_id(transfer_id))
+        assert transfer is not None
+        return transfer
 
     async def float_(self) -> RefundFloat:
         held = await self.handler.load(REFUND_FLOAT, float_id(MERCHANT_ID, "test", self.asset))
@@ -184,12 +149,28 @@ class World:
         return [each.event.name for each in recorded]
 
     async def books_agree(self) -> None:
-        """Debits equal credits, and the float on the books is the float on the stream."""
+        """Debits equal credits in each asset, and the books say of the float what its stream says."""
         books = MemoryReads(self.store, self.networks).books
-        assert [line.difference for line in await books.trial_balance()] == [0]
-        balances = {b.account.split(":")[0]: b for b in await books.balances()}
-        free = balances["refund_float"]
-        assert free.credits - free.debits == (await self.float_()).available_units
+        totals = {line.asset: line.difference for line in await books.trial_balance()}
+        assert set(totals.values()) == {0}
+        assert totals.keys() <= {self.asset, self.network.coin_asset}
+        held = await self.float_()
+        assert await self.balance("refund_float") == -held.available_units
+        reserved = sum(amount.units for amount in held.reserved.values())
+        assert await self.balance("refunds_pending") == -reserved
+
+    async def balance(self, account: str) -> int:
+        """Debits less credits of the merchant's account of this kind."""
+        books = MemoryReads(self.store, self.networks).books
+        return sum(
+            line.debits - line.credits
+            for line in await books.balances()
+            if line.account.split(":")[0] == account
+        )
+
+    async def gas_spent(self) -> int:
+        """What is gone from the wallet's own coin on chain, in wei."""
+        return GAS_WEI - await self.client.native_balance(self.wallet)
 
     # ------------------------------------------------------------ what happens
 
@@ -226,6 +207,8 @@ class World:
                 mode="test",
                 network=self.network.name,
                 due=Amount(units=PAID_UNITS, asset=self.asset),
+                pay_by="deposit_address",
+                tolerance=Amount(units=0, asset=self.asset),
                 deposit_address=sighting.recipient,
                 deposit_index=number,
                 expires_at=unit.now + timedelta(days=1),
@@ -238,6 +221,7 @@ class World:
                 block_hash=sighting.block_hash,
                 confirmations=BLOCKS,
                 policy_version=1,
+                rule=RULE,
             )
             for command in (create, observe, confirm):
                 await unit.decide(PAYMENT, session_id, command)
@@ -258,21 +242,64 @@ class World:
                 block_hash=sighting.block_hash,
                 confirmations=BLOCKS,
                 policy_version=1,
+                rule=RULE,
             )
             await unit.decide(PAYMENT, session_id, confirm)
 
         await self.handler.execute(CONTEXT, work)
 
-    async def reverse_a_transfer(self, session_id: UUID) -> None:
+    async def inbox_transfer(self) -> str:
+        """PAID_UNITS that belong to no session, confirmed; its transfer id."""
+        sighting = self._sighting(next(_numbers))
+        await self._report(sighting, c.ReportConfirmed, confirmations=BLOCKS, rule=RULE)
+        return sighting.transfer_id
+
+    async def reverse_an_inbox_transfer(self, transfer_id: str) -> None:
+        sighting = (await self.transfer(transfer_id)).sighting
+        await self._report(sighting, c.ReportRetracted)
+
+    async def _report(
+        self,
+        sighting: Sighting,
+        kind: type[c.ReportConfirmed] | type[c.ReportRetracted],
+        **more: Any,
+    ) -> None:
+        whose = c.Attribution(
+            purpose="unmatched",
+            subject_id=None,
+            merchant_id=MERCHANT_ID,
+            verdict="unknown_payer",
+            reason="nobody has said that this wallet pays",
+        )
+        if kind is c.ReportConfirmed:
+            more |= {"policy_version": 1}
+
+        async def work(unit: UnitOfWork) -> None:
+            command = kind(
+                at=unit.now,
+                report_number=next(_numbers),
+                sighting=sighting,
+                attribution=whose,
+                **more,
+            )
+            stream_id = transfer_stream_id(sighting.transfer_id)
+            await unit.decide(TRANSFER, stream_id, command, mode="test")
+
+        await self.handler.execute(CONTEXT, work)
+
+    async def reverse_a_transfer(self, session_id: UUID | None) -> None:
         """A reorg deeper than the policy takes the first confirmed transfer away."""
         transfers_ = (await self.session(session_id)).transfers.values()
         gone = next(transfer for transfer in transfers_ if transfer.status == "confirmed")
+
+        assert session_id is not None
+        stream_id = session_id
 
         async def work(unit: UnitOfWork) -> None:
             command = c.RetractTransfer(
                 at=unit.now, transfer_id=gone.transfer_id, block_hash=gone.block_hash
             )
-            await unit.decide(PAYMENT, session_id, command)
+            await unit.decide(PAYMENT, stream_id, command)
 
         await self.handler.execute(CONTEXT, work)
 
@@ -298,21 +325,50 @@ class World:
         self, units: int, destination: str | None = None, session_id: UUID | None = None
     ) -> Refund:
         """A refund as application/refunds.py writes it; each to a new address by default."""
-        number = next(_numbers)
         paid = session_id or await self.paid_session()
+
+        async def reserve(unit: UnitOfWork, refund_id: UUID, amount: Amount) -> None:
+            command = c.ReserveRefund(at=unit.now, refund_id=refund_id, amount=amount)
+            await unit.decide(PAYMENT, paid, command)
+
+        return await self._request(reserve, units, destination, session_id=paid)
+
+    async def request_for_transfer(
+        self, transfer_id: str | None = None, destination: str | None = None
+    ) -> Refund:
+        """The whole of a transfer in the inbox goes back."""
+        arrived = transfer_id or await self.inbox_transfer()
+
+        async def reserve(unit: UnitOfWork, refund_id: UUID, amount: Amount) -> None:
+            del amount  # always all of it
+            command = c.ReserveTransferRefund(at=unit.now, refund_id=refund_id, reason="by hand")
+            await unit.decide(TRANSFER, transfer_stream_id(arrived), command, mode="test")
+
+        return await self._request(reserve, PAID_UNITS, destination, transfer_id=arrived)
+
+    async def _request(
+        self,
+        reserve: Callable[[UnitOfWork, UUID, Amount], Awaitable[None]],
+        units: int,
+        destination: str | None,
+        *,
+        session_id: UUID | None = None,
+        transfer_id: str | None = None,
+    ) -> Refund:
+        number = next(_numbers)
         refund_id = UUID(int=0x4EF000000 + number)
         amount = Amount(units=units, asset=self.asset)
 
         async def work(unit: UnitOfWork) -> Refund:
-            reserve = c.ReserveRefund(at=unit.now, refund_id=refund_id, amount=amount)
-            await unit.decide(PAYMENT, paid, reserve)
+            await reserve(unit, refund_id, amount)
             hold = c.ReserveFloat(at=unit.now, refund_id=refund_id, amount=amount)
             stream_id = float_id(MERCHANT_ID, "test", self.asset)
             await unit.decide(REFUND_FLOAT, stream_id, hold, merchant_id=MERCHANT_ID, mode="test")
             command = c.RequestRefund(
                 at=unit.now,
                 refund_id=refund_id,
-                session_id=paid,
+                session_id=session_id,
+                transfer_id=transfer_id,
                 merchant_id=MERCHANT_ID,
                 mode="test",
                 network=self.network.name,

@@ -65,6 +65,8 @@ class Rig:
                 mode="test",
                 network=network,
                 due=usd("10.00"),
+                pay_by="deposit_address",
+                tolerance=usd("0"),
                 deposit_address=DEPOSIT,
                 deposit_index=number,
                 expires_at=unit.now + timedelta(seconds=WINDOW_SECONDS),

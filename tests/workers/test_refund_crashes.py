@@ -7,7 +7,8 @@ import pytest
 from application.ports import StoreUnavailable
 from gateway.embedded_anvil import Anvil
 from tests.workers.conftest import FLOAT_UNITS, MakeWorld
-from tests.workers.paying import PAID_UNITS, UNITS, Fuse, World
+from tests.workers.fuse import Fuse
+from tests.workers.paying import PAID_UNITS, UNITS, World
 from workers.refund_sender import RefundSender
 
 pytestmark = pytest.mark.services

@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 
 from application.outside import Receipt
-from application.ports import Stream, Unavailable
+from application.policies import Policies
+from application.ports import Recorded, Stream, Unavailable
+from domain.events import Event
+from domain.networks import AmountTier, ConfirmationPolicy, ConfirmationRule
 from domain.refund import Refund
 from gateway.embedded_anvil import Anvil
 from tests.workers.conftest import FLOAT_UNITS, MakeWorld
-from tests.workers.paying import PAID_UNITS, UNITS, Fuse, World
+from tests.workers.fuse import Fuse
+from tests.workers.paying import PAID_UNITS, UNITS, World
 from workers.refund_facts import judge
 from workers.refund_sender import RefundSender
 
@@ -42,10 +46,20 @@ class TestPaying:
     async def test_it_is_completed_at_the_policys_depth_and_no_earlier(self, world: World) -> None:
         asked = await world.request(UNITS)
         (refund,) = await world.finish(asked.refund_id)
-        completed = (await world.store.read_stream(Stream("refund", refund.refund_id)))[-1]
+        completed = await completion(world, refund)
         assert completed.event.model_dump()["confirmations"] == world.network.policy.blocks
         assert completed.context.actor == "chain:31337"
         assert completed.context.policy_version == 1
+
+    async def test_what_it_cost_is_booked_in_the_networks_coin(self, world: World) -> None:
+        asked = await world.request(UNITS)
+        (refund,) = await world.finish(asked.refund_id)
+        assert refund.gas is not None
+        assert refund.gas.asset == "eip155:31337/slip44:60"
+        assert refund.gas.units == await world.gas_spent() > 0
+        assert await world.balance("gas_spent") == refund.gas.units
+        assert await world.balance("gas_paid") == -refund.gas.units
+        await world.books_agree()
 
     async def test_the_bytes_are_recorded_before_they_are_broadcast(self, world: World) -> None:
         fuse = Fuse()
@@ -94,6 +108,71 @@ class TestPaying:
             assert (await world.refund(one.refund_id)).status == "completed"
             assert await world.paid_to(one.destination) == [UNITS]
         await world.books_agree()
+
+
+async def completion(world: World, refund: Refund) -> Recorded[Event]:
+    """The newest fact of a refund, which is its completion."""
+    newest = (await world.store.read_stream(Stream("refund", refund.refund_id)))[-1]
+    assert newest.event.name == "refund.completed"
+    return newest
+
+
+class TestDepth:
+    """How deep a refund's receipt has to be is the policy's rule for its amount."""
+
+    async def depth_of(self, world: World, units: int) -> tuple[int, int | None]:
+        asked = await world.request(units)
+        await world.finish(asked.refund_id)
+        completed = await completion(world, asked)
+        return completed.event.model_dump()["confirmations"], completed.context.policy_version
+
+    async def adopt(self, world: World, *tiers: AmountTier) -> None:
+        policy = ConfirmationPolicy(version=1, blocks=2, tiers=tiers, allow_unattested=True)
+        changed = world.network.model_copy(update={"policy": policy})
+        await Policies(world.handler).adopt(world.network)
+        await Policies(world.handler).adopt(changed)
+
+    async def test_a_tier_asks_for_more_than_a_small_refund_needs(self, world: World) -> None:
+        await self.adopt(world, AmountTier(from_usd=4, rule=ConfirmationRule(blocks=7)))
+        assert await self.depth_of(world, UNITS - 1) == (2, 2)
+        assert await self.depth_of(world, UNITS) == (7, 2)
+
+    async def test_a_tier_may_wait_for_the_chains_own_word(self, world: World) -> None:
+        await self.adopt(world, AmountTier(from_usd=4, rule=ConfirmationRule(tag="finalized")))
+        asked = await world.request(UNITS)
+        sender, signer = world.workers()
+        for _ in range(6):
+            await world.round(sender, signer)
+        assert (await world.refund(asked.refund_id)).status == "broadcast"
+        mined = await world.client.receipt((await world.refund(asked.refund_id)).tx_hash or "")
+        assert mined is not None
+        while (named := await world.client.tagged_number("finalized")) != mined.block_number:
+            assert (named or 0) < mined.block_number
+            await sender.look()
+            await world.chain.rpc("anvil_mine", "0x1")
+            world.clock.advance(6.0)
+        assert (await world.refund(asked.refund_id)).status == "broadcast"
+        await sender.look()
+        assert (await world.refund(asked.refund_id)).status == "completed"
+
+    async def test_a_receipt_from_a_branch_that_was_left_completes_nothing(
+        self, world: World
+    ) -> None:
+        asked = await world.request(UNITS)
+        sender, signer = world.workers(ElsewhereNow())
+        for _ in range(10):
+            await world.round(sender, signer)
+        assert (await world.refund(asked.refund_id)).status == "broadcast"
+        (refund,) = await world.finish(asked.refund_id)
+        assert refund.status == "completed"
+
+
+class ElsewhereNow(Fuse):
+    """The node has another block where its receipt says that the transaction is."""
+
+    async def call(self, name: str, work: Any) -> Any:
+        answer = await work()
+        return f"0x{0:064x}" if name == "block_hash" else answer
 
 
 class TestWaiting:
@@ -159,7 +238,7 @@ class Away(Fuse):
 
 
 def receipt(*transfers: tuple[str, str, str, int], succeeded: bool = True) -> Receipt:
-    return Receipt("0x" + "1" * 64, 5, "0x" + "2" * 64, succeeded, transfers)
+    return Receipt("0x" + "1" * 64, 5, "0x" + "2" * 64, succeeded, transfers, 50_000, 10**9)
 
 
 class TestReceipts:

@@ -103,6 +103,8 @@ class Rig:
                 mode=mode,
                 network=LOCAL.name,
                 due=usd("10.00"),
+                pay_by="deposit_address",
+                tolerance=usd("0"),
                 deposit_address=DEPOSIT,
                 deposit_index=0,
                 expires_at=unit.now + timedelta(days=7),

@@ -55,6 +55,61 @@
     if (button) copy(button);
   });
 
+  // ---- sign with a wallet
+
+  let wallet = window.ethereum;
+  const mark = () => document.documentElement.classList.toggle("ethereum", Boolean(wallet));
+  // Wallets that do not want to fight for window.ethereum announce themselves (EIP-6963).
+  addEventListener("eip6963:announceProvider", (event) => {
+    wallet ??= event.detail?.provider;
+    mark();
+  });
+  dispatchEvent(new Event("eip6963:requestProvider"));
+  mark();
+
+  const note = (text) => {
+    const place = document.querySelector(".sign-note");
+    if (place) place.textContent = text;
+  };
+
+  const signature = async (words) => {
+    const [address] = await wallet.request({ method: "eth_requestAccounts" });
+    const signed = await wallet.request({ method: "personal_sign", params: [words, address] });
+    return new URLSearchParams({ address, signature: signed });
+  };
+
+  const sign = async (button) => {
+    const { words, busy, refused, failed } = button.dataset;
+    const label = button.firstElementChild;
+    const before = label.textContent;
+    button.disabled = true;
+    label.textContent = busy;
+    note("");
+    let body;
+    try {
+      body = await signature(words);
+    } catch {
+      note(refused);
+    }
+    try {
+      if (body) {
+        const answer = await fetch(button.dataset.sign, { method: "POST", body });
+        const { message } = await answer.json();
+        if (answer.ok) say(message);
+        else note(message);
+      }
+    } catch {
+      note(failed);
+    }
+    button.disabled = false;
+    label.textContent = before;
+  };
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("button[data-sign]");
+    if (button) sign(button);
+  });
+
   // ---- countdown
 
   const two = (number) => String(number).padStart(2, "0");

@@ -21,6 +21,7 @@ from application.reads import (
     ApiKeys,
     Books,
     DeliveryReads,
+    InboxReads,
     Page,
     Progress,
     RefundReads,
@@ -34,6 +35,7 @@ from projections.catalogue import PROJECTIONS
 from projections.checkpoints import place_of
 from projections.delivery_reads import DeliveryReads as PostgresDeliveryReads
 from projections.following import Procession
+from projections.inbox_reads import InboxReads as PostgresInboxReads
 from projections.journal_reads import JournalReads
 from projections.merchant_reads import ApiKeyReads
 from projections.payment_reads import PaymentReads
@@ -64,6 +66,7 @@ class Given:
     sessions: SessionReads
     refunds: RefundReads
     deliveries: DeliveryReads
+    inbox: InboxReads
     api_keys: ApiKeys
     watch_list: Any  # a WatchList that also answers `addresses`
     books: Books
@@ -100,6 +103,7 @@ def twin_reads() -> Given:
         reads.sessions,
         reads.refunds,
         reads.deliveries,
+        reads.inbox,
         reads.api_keys,
         reads.watch_list,
         reads.books,
@@ -136,6 +140,7 @@ def postgres_reads(pg: Postgres) -> Given:
         PaymentReads(pg),
         PostgresRefundReads(pg),
         PostgresDeliveryReads(pg),
+        PostgresInboxReads(pg, NETWORKS),
         ApiKeyReads(pg),
         WatchListReads(pg, NETWORKS),
         JournalReads(pg),

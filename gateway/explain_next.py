@@ -1,0 +1,197 @@
+"""Where a payment, a refund or a transfer stands, what is missing, and what happens next.
+
+Shapes  Each function takes the folded state and gives Standing: sentences for now and for next.
+        Pure: the moment, the chain's head and the terms of what waits are handed in.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from application.ingest import Terms
+from domain.networks import Network
+from domain.payment import PaymentSession
+from domain.refund import Refund
+from domain.transfer import OnchainTransfer
+from gateway.explain_words import Words, moment, refund_name
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    now: tuple[str, ...]
+    next: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """What the chain says of what waits: its head, and the terms of each transfer."""
+
+    network: Network
+    head: int | None
+    terms: Mapping[str, Terms]  # by transfer id
+    doubted: frozenset[str] = frozenset()  # seen by one provider, where that is not enough
+
+
+def session_standing(
+    session: PaymentSession, chain: Chain, words: Words, at: datetime
+) -> Standing:
+    waits = [
+        waits_for(one.transfer_id, one.block_number, words.amount(one.amount), chain)
+        for one in session.transfers.values()
+        if one.status == "observed"
+    ]
+    given_back = [
+        f"The refund {refund_name(one.refund_id)} of {words.amount(one.amount)} is under way."
+        for one in session.refunds.values()
+        if one.status == "reserved"
+    ]
+    now = [_status(session, words, at), *_differently(session, words)]
+    next_ = [*waits, *given_back, _money_to_come(session, words, at)]
+    return Standing(tuple(now), tuple(next_))
+
+
+def _status(session: PaymentSession, words: Words, at: datetime) -> str:
+    due = words.amount(session.due)
+    if session.completed_at is not None:
+        paid = f"Paid: {words.amount(session.confirmed)} of {due} asked for is confirmed"
+        paid += f", complete since {moment(session.completed_at)}."
+        if session.refunded.units:
+            paid += f" {words.amount(session.refunded)} has been given back."
+        return paid
+    if session.ended == "cancelled":
+        return "Cancelled: nothing has to be paid."
+    if session.covered:
+        return f"Enough has arrived, {words.amount(session.seen)}, but not all of it is safe yet."
+    if session.seen.units:
+        missing = words.amount(session.outstanding)
+        return f"{words.amount(session.seen)} of {due} has arrived; {missing} is missing."
+    if at >= session.expires_at:
+        return f"Not paid: nothing of {due} arrived before the window closed."
+    return f"Nothing of {due} has arrived yet."
+
+
+def _differently(session: PaymentSession, words: Words) -> list[str]:
+    enough = session.completed_at is not None or session.covered
+    more = max(0, session.seen_and_kept.units - session.due.units)
+    excess = words.amount(session.due.model_copy(update={"units": more}))
+    sentences = {
+        "underpaid": "Less than asked for has arrived"
+        + (", and so little may be missing." if enough else "."),
+        "overpaid": f"That is {excess} more than asked for: it can be refunded.",
+        "paid_late": "Part of it came after the window had closed.",
+        "multiple_transfers": "It came in several transfers.",
+        "reversed": "A confirmed transfer of it was lost to a reorg.",
+    }
+    return [sentences[one] for one in session.exceptions]
+
+
+def _money_to_come(session: PaymentSession, words: Words, at: datetime) -> str:
+    until = moment(session.credits_until)
+    if session.ended == "cancelled":
+        return "Nothing is awaited. Money that arrives all the same goes to the inbox."
+    if at >= session.credits_until:
+        return f"Nothing more is awaited after {until}: later money goes to the inbox."
+    if session.completed_at is not None or not session.outstanding.units:
+        return (
+            f"No more has to be paid. What still arrives until {until} is credited to it, "
+            "later money goes to the inbox."
+        )
+    missing = words.amount(session.outstanding)
+    if at < session.expires_at:
+        return (
+            f"Waits for {missing} until {moment(session.expires_at)}. After that it counts as "
+            f"late, and is still credited until {until}."
+        )
+    return (
+        f"{missing} mined before {until} still completes it, as a late payment. "
+        "Nothing more is awaited after that."
+    )
+
+
+def waits_for(transfer_id: str, block_number: int, amount: str, chain: Chain) -> str:
+    """What an observed transfer lacks to be safe."""
+    terms = chain.terms.get(transfer_id)
+    policy = chain.network.policy
+    rule = terms.rule if terms is not None else policy.rule_for(0, 0)
+    version = f"policy version {terms.policy_version}" if terms is not None else "the policy"
+    if rule.tag is not None:
+        return f"{amount} waits until the chain calls its block {rule.tag}, as {version} asks."
+    seen = 1 if chain.head is None else max(1, chain.head - block_number + 1)
+    missing = rule.blocks - seen
+    if transfer_id in chain.doubted:
+        return f"{amount} waits for a second provider: one alone is not believed here."
+    if missing <= 0:
+        return f"{amount} has the {rule.text} that {version} asks for; it is confirmed any moment."
+    more = "1 more confirmation" if missing == 1 else f"{missing} more confirmations"
+    seconds = missing * chain.network.block_seconds
+    soon = f"about {seconds} seconds" if seconds < 120 else f"about {seconds // 60} minutes"
+    return f"{amount} waits for {more} ({seen} of {rule.blocks}, by {version}): {soon}."
+
+
+# ---------------------------------------------------------------- refunds, transfers
+
+_REFUND_NEXT = {
+    "requested": "It waits for the signer, which looks at caps, gas and the kill switch.",
+    "signed": "It is sent to the chain next; the signed bytes are kept and sent again if need be.",
+    "completed": "Nothing more is awaited. If a reorg takes it out, the same bytes are sent again.",
+    "failed": "Nothing more happens by itself. Ask for another refund, if it is still wanted.",
+}
+
+
+def refund_standing(refund: Refund, chain: Chain, words: Words) -> Standing:
+    amount = words.amount(refund.amount)
+    to = words.write(refund.destination)
+    now = {
+        "requested": f"{amount} is set aside for {to}; nothing has been signed yet.",
+        "signed": f"The transaction that pays {amount} to {to} is signed.",
+        "broadcast": f"The transaction that pays {amount} to {to} is on its way.",
+        "completed": f"{amount} has been given back to {to}.",
+        "failed": f"It failed: {refund.failure}. {amount} is free again.",
+    }[refund.status]
+    if refund.status == "broadcast":
+        decimals = words.networks.unit_of(refund.amount.asset)[1]
+        asked = chain.network.policy.rule_for(refund.amount.units, decimals).text
+        next_ = f"It waits to be mined, and then for {asked}."
+    else:
+        next_ = _REFUND_NEXT[refund.status]
+    return Standing((now,), (next_,))
+
+
+_DECIDED = {
+    "accepted": "The merchant has kept it.",
+    "dismissed": "It was dismissed.",
+    "refunding": "It is being given back.",
+    "refunded": "It has been given back.",
+}
+
+
+def transfer_standing(transfer: OnchainTransfer, chain: Chain, words: Words) -> Standing:
+    sighting = transfer.sighting
+    amount = words.amount(sighting.amount)
+    now = {
+        "observed": f"{amount} is in block {sighting.block_number}; it is not safe yet.",
+        "confirmed": f"{amount} is confirmed.",
+        "retracted": f"{amount} is not on the chain: a reorg took its block.",
+        "reversed": f"{amount} was confirmed, and lost to a reorg.",
+    }[transfer.status]
+    next_: list[str] = []
+    if transfer.status == "observed":
+        block = sighting.block_number
+        next_.append(waits_for(sighting.transfer_id, block, amount, chain))
+    whose = transfer.reason
+    if transfer.purpose == "unmatched":
+        whose = _DECIDED.get(transfer.resolution, f"It is in the inbox: {transfer.reason}.")
+        if transfer.waits:
+            next_.append(_decide(transfer))
+    else:
+        whose = f"It belongs to somebody: {transfer.reason}."
+    if not transfer.on_chain:
+        next_.append("If it is mined again, it counts again.")
+    return Standing((now, whose), tuple(next_) or ("Nothing more is awaited.",))
+
+
+def _decide(transfer: OnchainTransfer) -> str:
+    if transfer.merchant_id is None:
+        return "No merchant is known for this address: the operator has to look."
+    refund = " give it back," if transfer.status == "confirmed" else ""
+    return f"The merchant decides: assign it to a payment, accept it,{refund} or dismiss it."

@@ -1,0 +1,130 @@
+"""What outlives every process: the database, the bus, the chains, the vault, the receivers.
+
+Shapes  Twins of adapters/memory, made once a history. Read models lag as the real ones do: they
+        show the log up to what the projections have contained, and no further.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from adapters.memory.bus import MemoryBus
+from adapters.memory.chain import MemoryChain
+from adapters.memory.chain_client import MemoryChainClient
+from adapters.memory.checkpoints import MemoryCheckpoints
+from adapters.memory.clock import SeededIds
+from adapters.memory.delivery_queue import MemoryDeliveryQueue, MemoryEndpointHealth
+from adapters.memory.ingest_store import (
+    MemoryChainHeads,
+    MemoryIngestStore,
+    MemoryParkedMessages,
+)
+from adapters.memory.outgoing import MemoryOutgoing
+from adapters.memory.reads import MemoryReads
+from adapters.memory.store import MemoryEventStore, MemoryLog
+from adapters.memory.vault import MemoryVault
+from adapters.memory.wallet import MemoryDepositAddresses, MemoryRefundWallets
+from application.chain_messages import SOURCE
+from application.ports import InboxMessage, Recorded, Stream
+from domain.events import Event
+from projections.catalogue import PROJECTIONS
+from simulation import setting
+from simulation.faults import Faults, Trace
+from simulation.loop import SimLoop
+from simulation.receivers import Receivers
+from simulation.tables import Tables
+from simulation.wires_chain import Forks, Node
+
+
+class SimClock:
+    """The loop's time, as one machine's clock shows it."""
+
+    def __init__(self, loop: SimLoop, skew_us: Callable[[], int] = lambda: 0) -> None:
+        self._loop = loop
+        self._skew_us = skew_us
+
+    def now(self) -> datetime:
+        return setting.BEGINS_AT + timedelta(microseconds=self._loop.now_us + self._skew_us())
+
+    async def sleep(self, seconds: float) -> None:
+        waiter = self._loop.create_future()
+        timer = self._loop.call_later(seconds, _wake, waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+
+
+def _wake(waiter: Any) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+class ProjectedLog:
+    """The log as far as the read models contain it."""
+
+    def __init__(self, store: MemoryEventStore, tables: Tables) -> None:
+        self._store = store
+        self._tables = tables
+
+    async def read_log(self, *, after: int, limit: int) -> Sequence[Recorded[Event]]:
+        limit = min(limit, self._tables.position - after)
+        return await self._store.read_log(after=after, limit=limit) if limit > 0 else ()
+
+    async def head(self) -> int:
+        return self._tables.position
+
+    async def read_stream(self, stream: Stream) -> Sequence[Recorded[Event]]:
+        raise NotImplementedError(f"read models do not read {stream}")
+
+    async def append(self, batch: object) -> int:
+        raise NotImplementedError(f"read models do not write {batch}")
+
+    async def stored_response(self, *place: object) -> None:
+        raise NotImplementedError(f"read models hold no answers: {place}")
+
+
+class Servers:
+    def __init__(self, loop: SimLoop, faults: Faults, trace: Trace, seed: int) -> None:
+        clock = SimClock(loop)
+        ids = SeededIds(seed)
+        self.loop, self.faults, self.trace, self.seed = loop, faults, trace, seed
+        self.clock, self.ids = clock, ids
+        self.log = MemoryLog()
+        self.store = MemoryEventStore(ids=ids, clock=clock, log=self.log, on_append=self.appended)
+        self.bus = MemoryBus(clock)
+        self.chains = {
+            network.name: MemoryChain(network, setting.BEGINS_AT)
+            for network in setting.BOOK.networks
+        }
+        self.forks = Forks()
+        self.nodes = {name: Node(MemoryChainClient(each)) for name, each in self.chains.items()}
+        self.parked = MemoryParkedMessages(clock)
+        self.ingest = MemoryIngestStore(settled=self._settled)
+        self.heads = MemoryChainHeads(self.ingest)
+        self.outgoing = MemoryOutgoing()
+        self.vault = MemoryVault(setting.MASTER_KEY, ids)
+        self.checkpoints = MemoryCheckpoints()
+        self.health = MemoryEndpointHealth()
+        self.addresses = MemoryDepositAddresses()
+        self.wallets = MemoryRefundWallets(setting.signer().xpub())
+        self.receivers = Receivers(faults, trace)
+        self.tables = Tables(PROJECTIONS)
+        projected = ProjectedLog(self.store, self.tables)
+        self.reads = MemoryReads(projected, setting.BOOK)
+        self.queue = MemoryDeliveryQueue(projected, clock, self.reads.deliveries.responses)
+        self.leading: dict[str, str] = {}  # network: the ingester that leads it
+        self.mined_at_us: dict[str, int] = {}  # block hash: when it first existed
+        self.written_at_us: list[int] = []  # of each position, from the first
+
+    def _settled(self, message_id: str) -> bool:
+        return InboxMessage(SOURCE, message_id) in self.log.inbox or self.parked.holds(message_id)
+
+    def appended(self, position: int) -> None:
+        """Called at the moment of every write."""
+        for row in self.log.recorder.rows[len(self.written_at_us) : position]:
+            assert row is not None
+            self.written_at_us.append(self.loop.now_us)
+            self.trace.add(
+                "fact", row.position, row.stream_type, row.stream_id.hex, row.version, row.topic
+            )

@@ -1,0 +1,175 @@
+"""A refund: requested, signed, broadcast, completed or failed; and what a reorg does to it."""
+
+import pytest
+
+from application.deciders import REFUND
+from domain import commands as c
+from domain import events as e
+from domain.errors import RefundUnknown
+from tests.domain.steps import PAID_BY
+from tests.examples import (
+    EXAMPLES,
+    GAS,
+    LATER,
+    MERCHANT_ID,
+    PAYER,
+    REFUND_ID,
+    SESSION_ID,
+    WALLET,
+    block_hash,
+    usd,
+)
+from tests.given import Given, changes, given
+
+REQUESTED = next(event for event in EXAMPLES if isinstance(event, e.RefundRequested))
+SIGN = c.RecordSigned(at=LATER, tx_hash=PAID_BY, nonce=5)
+SEND = c.RecordBroadcast(at=LATER, tx_hash=PAID_BY)
+MINED = c.RecordRefundMined(
+    at=LATER,
+    tx_hash=PAID_BY,
+    block_number=110,
+    block_hash=block_hash(110),
+    confirmations=3,
+    gas=GAS,
+)
+FAIL = c.FailRefund(at=LATER, reason="recipient is frozen", gas=GAS)
+LOST = c.RecordRefundLost(at=LATER, tx_hash=PAID_BY)
+NEW = given(REFUND, REQUESTED)
+
+
+def signed() -> Given:
+    return NEW.when(SIGN).then("refund.signed")
+
+
+def sent() -> Given:
+    return signed().when(SEND).then("refund.broadcast")
+
+
+def completed() -> Given:
+    return sent().when(MINED).then("refund.completed")
+
+
+def failed() -> Given:
+    return sent().when(FAIL).then("refund.failed")
+
+
+def test_a_refund_is_told_field_by_field() -> None:
+    request = c.RequestRefund(**dict(REQUESTED))
+    story = given(REFUND).when(request).gives(REQUESTED)
+    assert story.when(request).events() == ()
+    assert dict(story.state) == {
+        "refund_id": REFUND_ID,
+        "session_id": SESSION_ID,
+        "transfer_id": None,
+        "merchant_id": MERCHANT_ID,
+        "mode": "test",
+        "network": "local",
+        "amount": usd("4.00"),
+        "destination": PAYER,
+        "wallet": WALLET,
+        "wallet_index": 1,
+        "reason": "one coffee came cold",
+        "created_at": LATER,
+        "status": "requested",
+        "tx_hash": None,
+        "nonce": None,
+        "failure": None,
+        "completed_at": None,
+        "block_number": None,
+        "block_hash": None,
+        "gas": None,
+    }
+    one = story.when(SIGN).gives(e.RefundSigned(at=LATER, tx_hash=PAID_BY, nonce=5))
+    assert changes(story.state, one.state) == {"status": "signed", "tx_hash": PAID_BY, "nonce": 5}
+    two = one.when(SEND).gives(e.RefundBroadcast(at=LATER, tx_hash=PAID_BY))
+    assert changes(one.state, two.state) == {"status": "broadcast"}
+    done = two.when(MINED).gives(
+        e.RefundCompleted(
+            at=LATER,
+            tx_hash=PAID_BY,
+            block_number=110,
+            block_hash=block_hash(110),
+            confirmations=3,
+            gas=GAS,
+        )
+    )
+    assert changes(two.state, done.state) == {
+        "status": "completed",
+        "completed_at": LATER,
+        "block_number": 110,
+        "block_hash": block_hash(110),
+        "gas": GAS,
+    }
+
+
+def test_a_refund_that_fails_says_why_and_what_it_cost() -> None:
+    story = (
+        sent().when(FAIL).gives(e.RefundFailed(at=LATER, reason="recipient is frozen", gas=GAS))
+    )
+    assert changes(sent().state, story.state) == {
+        "status": "failed",
+        "failure": "recipient is frozen",
+    }
+    cheap = NEW.when(c.FailRefund(at=LATER, reason="too dear")).events()
+    assert cheap == (e.RefundFailed(at=LATER, reason="too dear", gas=None),)
+
+
+def test_a_completed_refund_whose_transaction_is_gone_is_on_its_way_again() -> None:
+    undone = (
+        completed()
+        .when(LOST)
+        .gives(
+            e.RefundReversed(
+                at=LATER, tx_hash=PAID_BY, block_number=110, block_hash=block_hash(110), gas=GAS
+            )
+        )
+    )
+    assert undone.state == sent().state
+    assert undone.when(LOST).events() == ()
+    assert undone.when(SEND).events() == ()
+    assert undone.when(MINED).then("refund.completed").state == completed().state
+    undone.when(FAIL).then("refund.failed")
+
+
+def test_a_refund_knows_the_transaction_that_was_sent_or_mined_last() -> None:
+    other = {"tx_hash": "0x" + "99" * 32}
+    dearer = signed().when(SEND.model_copy(update=other)).then("refund.broadcast")
+    assert dearer.state.tx_hash == other["tx_hash"]
+    assert dearer.when(MINED).then("refund.completed").state.tx_hash == PAID_BY
+
+
+def test_the_loss_of_another_transaction_is_not_this_refunds() -> None:
+    assert completed().when(LOST.model_copy(update={"tx_hash": "0x99"})).events() == ()
+
+
+@pytest.mark.parametrize(
+    ("story", "command"),
+    [
+        (signed(), SIGN),
+        (sent(), SIGN),
+        (NEW, SEND),
+        (sent(), SEND),
+        (completed(), SIGN),
+        (completed(), SEND),
+        (completed(), MINED),
+        (completed(), FAIL),
+        (failed(), MINED),
+        (failed(), FAIL),
+        (failed(), SEND),
+        (failed(), LOST),
+        (NEW, LOST),
+        (sent(), LOST),
+    ],
+)
+def test_a_step_out_of_turn_or_twice_adds_nothing(story: Given, command: c.RefundCommand) -> None:
+    assert story.when(command).events() == ()
+
+
+@pytest.mark.parametrize("command", [SIGN, SEND, MINED, FAIL, LOST])
+def test_a_refund_that_was_never_asked_for_is_unknown(command: c.RefundCommand) -> None:
+    given(REFUND).when(command).refused(RefundUnknown, "there is no such refund")
+
+
+def test_a_refund_is_open_until_it_is_completed_or_failed() -> None:
+    assert [one.state.open for one in (NEW, signed(), sent())] == [True] * 3
+    assert [one.state.open for one in (completed(), failed())] == [False] * 2
