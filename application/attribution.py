@@ -32,7 +32,12 @@ def claim_ids(sighting: Sighting) -> tuple[UUID, UUID]:
 
 
 async def whose(
-    unit: UnitOfWork, sighting: Sighting, owner: AddressOwner | None, networks: NetworkBook
+    unit: UnitOfWork,
+    sighting: Sighting,
+    owner: AddressOwner | None,
+    networks: NetworkBook,
+    *,
+    safe: bool,
 ) -> c.Attribution:
     """The verdict on a transfer to an address of `owner`, as the streams stand in this unit."""
     candidates = NOBODY
@@ -45,7 +50,7 @@ async def whose(
             by_payer=await _awaiting(unit, by_payer, sighting),
             by_hash=await _awaiting(unit, by_hash, sighting),
         )
-    return attribute(sighting, owner, candidates, networks)
+    return attribute(sighting, owner, candidates, networks, safe=safe)
 
 
 async def _awaiting(
@@ -62,9 +67,15 @@ async def _awaiting(
     return tuple(found)
 
 
-async def note_for_claims(unit: UnitOfWork, sighting: Sighting) -> None:
-    """Leave word of an unmatched transfer where a later claim will look."""
-    note = c.NoteTransfer(at=unit.now, transfer_id=sighting.transfer_id)
+async def note_for_claims(unit: UnitOfWork, sighting: Sighting, report_number: int) -> None:
+    """Leave word of an unmatched transfer where a later claim will look.
+
+    Whenever it was looked at in vain: a claim made at the same moment, which has seen the
+    transfer as it was before, is refused by the version of this stream and looks again.
+    """
+    note = c.NoteTransfer(
+        at=unit.now, transfer_id=sighting.transfer_id, report_number=report_number
+    )
     for claim_id in claim_ids(sighting):
         await unit.decide(CLAIM, claim_id, note)
 

@@ -155,7 +155,7 @@ class Claims:
         )
         claim = await unit.decide(CLAIM, evidence, made)
         assert claim is not None
-        for transfer_id in claim.transfers[-RECHECKED_MAX:]:
+        for transfer_id in list(claim.transfers)[-RECHECKED_MAX:]:
             await self._recheck(unit, session, transfer_id)
         after = await unit.load(PAYMENT, session.session_id)
         assert after is not None
@@ -170,7 +170,8 @@ class Claims:
             subject_id=session.merchant_id,
             merchant_id=session.merchant_id,
         )
-        verdict = await whose(unit, transfer.sighting, owner, self._networks)
+        safe = transfer.status == "confirmed"
+        verdict = await whose(unit, transfer.sighting, owner, self._networks, safe=safe)
         if verdict.subject_id != session.session_id:
             return
         command = c.AssignTransfer(

@@ -99,7 +99,7 @@ class Settlement:
             await _settle_session(unit, report, after.subject_id)
         elif after.purpose == "refund_float" and after.merchant_id is not None:
             await self._settle_float(unit, after, after.merchant_id)
-        elif after.waits and before is not None and not before.on_chain:
+        elif after.waits and before is not None and before.status != after.status:
             await self._look_again(unit, after)
 
     async def _attribution(
@@ -116,22 +116,27 @@ class Settlement:
             )
         sighting = report.sighting
         owner = await self._owner(sighting)
-        verdict = await whose(unit, sighting, owner, self._networks)
+        safe = report.kind == "confirmed"
+        verdict = await whose(unit, sighting, owner, self._networks, safe=safe)
         if owner is not None and owner.purpose == "merchant_wallet" and not verdict.subject_id:
-            await note_for_claims(unit, sighting)
+            await note_for_claims(unit, sighting, report.report_number)
         return verdict
 
     async def _look_again(self, unit: UnitOfWork, transfer: OnchainTransfer) -> None:
-        """Back on the chain: somebody may have claimed it while it was gone."""
+        """Back on the chain, or safe now: what was claimed before may count from here on."""
         owner = await self._owner(transfer.sighting)
-        verdict = await whose(unit, transfer.sighting, owner, self._networks)
-        if owner is None or owner.purpose != "merchant_wallet" or verdict.subject_id is None:
+        safe = transfer.status == "confirmed"
+        verdict = await whose(unit, transfer.sighting, owner, self._networks, safe=safe)
+        if owner is None or owner.purpose != "merchant_wallet":
+            return
+        if verdict.subject_id is None:
+            await note_for_claims(unit, transfer.sighting, transfer.report_number)
             return
         command = c.AssignTransfer(
             at=unit.now,
             session_id=verdict.subject_id,
             verdict=verdict.verdict,
-            reason=f"{verdict.reason}, while a reorg had removed it",
+            reason=verdict.reason,
         )
         await credit(unit, transfer.sighting.transfer_id, command, self._networks)
 

@@ -18,7 +18,7 @@ from domain.values import Moment, Value
 
 class PaymentClaim(Value):
     sessions: dict[UUID, Moment] = {}
-    transfers: tuple[str, ...] = ()
+    transfers: dict[str, int] = {}  # and the report after which each was looked at last
 
     def awaiting(self, moment: Moment) -> tuple[UUID, ...]:
         """Sessions whose crediting window holds what is mined at this moment."""
@@ -36,7 +36,7 @@ def decide(command: c.ClaimCommand, claim: PaymentClaim | None) -> tuple[e.Event
                 return ()
             return (e.PaymentClaimMade(**dict(command)),)
         case c.NoteTransfer():
-            if command.transfer_id in known.transfers:
+            if command.report_number <= known.transfers.get(command.transfer_id, 0):
                 return ()
             return (e.PaymentClaimTransferSeen(**dict(command)),)
         case _:
@@ -50,6 +50,7 @@ def evolve(claim: PaymentClaim | None, event: e.Event) -> PaymentClaim:
             sessions = {**known.sessions, event.session_id: event.credits_until}
             return known.changed(sessions=sessions)
         case e.PaymentClaimTransferSeen():
-            return known.changed(transfers=(*known.transfers, event.transfer_id))
+            transfers = {**known.transfers, event.transfer_id: event.report_number}
+            return known.changed(transfers=transfers)
         case _:
             raise AssertionError(f"{event.name} is no event of a claim")

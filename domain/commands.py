@@ -292,6 +292,7 @@ class MakeClaim(Command):
 
 class NoteTransfer(Command):
     transfer_id: str
+    report_number: int
 
 
 ClaimCommand = MakeClaim | NoteTransfer

@@ -336,11 +336,15 @@ class PaymentClaimMade(Event):
 
 
 class PaymentClaimTransferSeen(Event):
-    """A transfer fits this evidence and belongs to nobody yet: a later claim looks at it."""
+    """A transfer fits this evidence and belongs to nobody yet: a later claim looks at it.
+
+    Said again by each report after which it might have been credited and was not.
+    """
 
     name = "payment_claim.transfer_seen"
 
     transfer_id: str
+    report_number: int
 
 
 class ConfirmationPolicySet(Event):

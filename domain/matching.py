@@ -8,7 +8,8 @@ Shapes  `attribute` takes the sighting, the owner of the address it went to (fro
 Rules   Of several sessions with the same evidence those that still lack money come first: who
         has paid one session and signs for the next means the next. Two that lack money are two.
         Anybody can announce a transaction that is not his. So it must be younger than the
-        session and pay exactly what the session still lacks; else a person decides.
+        session, pay what the session still lacks, and be safe: until then the one who really
+        paid can announce it too, which makes it ambiguous, or sign, which beats it.
 """
 
 from typing import Literal
@@ -36,6 +37,7 @@ Verdict = Literal[
     "ambiguous_payer",
     "ambiguous_hash",
     "announced_amount_differs",
+    "awaits_confirmation",
 ]
 
 
@@ -63,7 +65,10 @@ def attribute(
     owner: AddressOwner | None,
     candidates: Candidates,
     networks: NetworkBook,
+    *,
+    safe: bool,
 ) -> Attribution:
+    """`safe`: whether the transfer is confirmed already."""
     if owner is None:
         return _inbox(None, "unknown_address", "nobody has been given this address")
     match owner.purpose:
@@ -78,7 +83,7 @@ def attribute(
         case "payment_session":
             return _by_address(sighting, owner.merchant_id, candidates.deposit, networks)
         case "merchant_wallet":
-            return _by_evidence(sighting, owner.merchant_id, candidates, networks)
+            return _by_evidence(sighting, owner.merchant_id, candidates, networks, safe=safe)
 
 
 def concerns(sighting: Sighting, session: PaymentSession) -> bool:
@@ -102,7 +107,12 @@ def _by_address(
 
 
 def _by_evidence(
-    sighting: Sighting, merchant_id: UUID, candidates: Candidates, networks: NetworkBook
+    sighting: Sighting,
+    merchant_id: UUID,
+    candidates: Candidates,
+    networks: NetworkBook,
+    *,
+    safe: bool,
 ) -> Attribution:
     proven = _fitting(sighting, candidates.by_payer, networks)
     if len(proven) == 1:
@@ -118,7 +128,7 @@ def _by_evidence(
     younger = tuple(s for s in candidates.by_hash if s.created_at <= sighting.block_time)
     announced = _fitting(sighting, younger, networks)
     if len(announced) == 1:
-        return _by_announcement(sighting, announced[0])
+        return _by_announcement(sighting, announced[0], safe=safe)
     if announced:
         return _inbox(
             merchant_id,
@@ -128,12 +138,20 @@ def _by_evidence(
     return _inbox(merchant_id, *_why_nobody(sighting, candidates, networks))
 
 
-def _by_announcement(sighting: Sighting, session: PaymentSession) -> Attribution:
-    if sighting.amount != session.outstanding:
+def _by_announcement(sighting: Sighting, session: PaymentSession, *, safe: bool) -> Attribution:
+    lacking = session.outstanding.units
+    if not lacking - session.tolerance.units <= sighting.amount.units <= lacking:
         return _inbox(
             session.merchant_id,
             "announced_amount_differs",
             "the transaction was announced for a session that lacks another amount",
+        )
+    if not safe:
+        return _inbox(
+            session.merchant_id,
+            "awaits_confirmation",
+            "the transaction was announced for a session; it is credited once it is confirmed, "
+            "unless it is announced for another one too",
         )
     return _session(session, "hash_announced", "the transaction was announced for this session")
 

@@ -207,7 +207,7 @@ EXAMPLES: tuple[Event, ...] = (
         tx_hash="0x" + "22" * 32,
     ),
     e.PaymentClaimMade(at=LATER, session_id=SESSION_ID, credits_until=AT + timedelta(hours=25)),
-    e.PaymentClaimTransferSeen(at=LATER, transfer_id=SEEN.transfer_id),
+    e.PaymentClaimTransferSeen(at=LATER, transfer_id=SEEN.transfer_id, report_number=1),
     e.ConfirmationPolicySet(
         at=AT,
         network="local",

@@ -49,8 +49,31 @@ async def test_an_announced_transaction_pays_its_session() -> None:
     assert (await desk.session(session)).status == "completed"
 
 
-@pytest.mark.parametrize("safe", [True, False])
-@pytest.mark.parametrize("how", ["payer", "hash"])
+async def test_an_announced_transaction_is_credited_once_it_is_safe_and_not_before() -> None:
+    desk = Desk()
+    session, seen = await desk.open(1), at_wallet()
+    await desk.tell("observed", seen)
+    await desk.claims.announce(session.session_id, seen.tx_hash)
+    assert (await desk.session(session)).status == "pending"
+    await desk.tell("confirmed", seen)
+    assert (await desk.session(session)).status == "completed"
+    assert (await desk.books()).credit("suspense") == 0
+
+
+async def test_who_announces_what_another_paid_gets_it_no_more_than_the_other() -> None:
+    desk = Desk()
+    thief, payer, seen = await desk.open(1), await desk.open(2), at_wallet()
+    await desk.tell("observed", seen)
+    await desk.claims.announce(thief.session_id, seen.tx_hash)
+    await desk.claims.announce(payer.session_id, seen.tx_hash)
+    await desk.tell("confirmed", seen)
+    assert (await desk.transfer(seen)).purpose == "unmatched"
+    assert (await desk.session(thief)).status == "pending"
+    await desk.claims.prove_payer(payer.session_id, PAYER, signed())
+    assert (await desk.session(payer)).status == "completed"
+
+
+@pytest.mark.parametrize(("how", "safe"), [("payer", True), ("payer", False), ("hash", True)])
 async def test_a_claim_finds_what_has_arrived_before(how: str, *, safe: bool) -> None:
     desk = Desk()
     session, seen = await desk.open(1), at_wallet()

@@ -75,6 +75,7 @@ class Case:
     owner: AddressOwner | None
     candidates: Candidates = NOBODY
     to: UUID | None = None
+    safe: bool = True
 
 
 ON_POLYGON = TO_WALLET.model_copy(
@@ -199,6 +200,15 @@ CASES = (
         WALLET_OF,
         Candidates(by_hash=(ONE,)),
     ),
+    Case(
+        "awaits_confirmation",
+        "the transaction was announced for a session; it is credited once it is confirmed, "
+        "unless it is announced for another one too",
+        TO_WALLET,
+        WALLET_OF,
+        Candidates(by_hash=(ONE,)),
+        safe=False,
+    ),
 )
 
 
@@ -207,7 +217,7 @@ def test_every_verdict_says_whose_and_why(case: Case) -> None:
     purpose = "unmatched"
     if case.to is not None:
         purpose = "refund_float" if case.verdict == "refund_wallet" else "payment_session"
-    assert attribute(case.seen, case.owner, case.candidates, BOOK) == Attribution(
+    assert attribute(case.seen, case.owner, case.candidates, BOOK, safe=case.safe) == Attribution(
         purpose=purpose,  # type: ignore[arg-type]  # one of the three
         subject_id=case.to,
         merchant_id=MERCHANT_ID if case.owner else None,
@@ -221,7 +231,7 @@ def test_no_verdict_is_without_a_case() -> None:
 
 
 def verdict(candidates: Candidates, seen: Sighting = TO_WALLET) -> tuple[str, UUID | None]:
-    whose = attribute(seen, WALLET_OF, candidates, BOOK)
+    whose = attribute(seen, WALLET_OF, candidates, BOOK, safe=True)
     return whose.verdict, whose.subject_id
 
 
@@ -286,6 +296,21 @@ def test_an_announced_transaction_must_pay_what_is_lacking_to_the_unit(units: st
     assert verdict(Candidates(by_hash=(ONE,)), seen)[0] == "announced_amount_differs"
 
 
+@pytest.mark.parametrize(
+    ("units", "believed"),
+    [("9.899999", False), ("9.90", True), ("10.00", True), ("10.000001", False)],
+)
+def test_what_may_be_missing_may_be_missing_from_an_announced_transaction_too(
+    units: str, *, believed: bool
+) -> None:
+    session = shared(1, tolerance=usd("0.10"))
+    said, _ = verdict(Candidates(by_hash=(session,)), sighting(usd(units), recipient=RECEIVING))
+    assert said == ("hash_announced" if believed else "announced_amount_differs")
+    full_up = Candidates(by_hash=(full(session),))
+    nothing = sighting(usd("0.05"), recipient=RECEIVING)
+    assert verdict(full_up, nothing)[0] == "announced_amount_differs"
+
+
 def test_of_two_who_announced_it_the_one_that_lacks_money_is_meant() -> None:
     assert verdict(Candidates(by_hash=(full(ONE), TWO))) == ("hash_announced", TWO.session_id)
     assert verdict(Candidates(by_hash=(full(ONE),)))[0] == "announced_amount_differs"
@@ -296,14 +321,14 @@ def test_of_two_who_announced_it_the_one_that_lacks_money_is_meant() -> None:
 
 def test_the_last_moment_of_the_grace_period_still_counts() -> None:
     late = sighting(block_time=GRACE_END - JUST)
-    whose = attribute(late, AT_ADDRESS, Candidates(deposit=SESSION), BOOK)
+    whose = attribute(late, AT_ADDRESS, Candidates(deposit=SESSION), BOOK, safe=True)
     assert whose.verdict == "deposit_address"
 
 
 def test_an_expired_session_is_credited_within_its_grace() -> None:
     expire = c.ExpireSession(at=CREATED.expires_at)
     expired = PAYMENT.evolve(SESSION, PAYMENT.decide(expire, SESSION)[0])
-    whose = attribute(SEEN, AT_ADDRESS, Candidates(deposit=expired), BOOK)
+    whose = attribute(SEEN, AT_ADDRESS, Candidates(deposit=expired), BOOK, safe=True)
     assert whose.subject_id == SESSION_ID
 
 

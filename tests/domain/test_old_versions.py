@@ -212,7 +212,7 @@ HISTORIES: tuple[tuple[Decider[Any, Any], tuple[str, ...], Callable[[Any], bool]
     (
         CLAIM,
         ("payment_claim.made", "payment_claim.transfer_seen"),
-        lambda s: (set(s.sessions), s.transfers) == ({SESSION_ID}, (SEEN.transfer_id,)),
+        lambda s: (set(s.sessions), s.transfers) == ({SESSION_ID}, {SEEN.transfer_id: 1}),
     ),
     (POLICY, ("network.confirmation_policy_set",), lambda s: s.newest.version == 2),
 )

@@ -189,12 +189,16 @@ def test_sessions_and_transfers_meet_on_their_evidence_once_each() -> None:
         .gives(e.PaymentClaimMade(at=LATER, session_id=SESSION_ID, credits_until=until))
     )
     assert story.when(made).events() == ()
-    note = c.NoteTransfer(at=LATER, transfer_id=SEEN.transfer_id)
+    note = c.NoteTransfer(at=LATER, transfer_id=SEEN.transfer_id, report_number=3)
     both = story.when(note).gives(
-        e.PaymentClaimTransferSeen(at=LATER, transfer_id=SEEN.transfer_id)
+        e.PaymentClaimTransferSeen(at=LATER, transfer_id=SEEN.transfer_id, report_number=3)
     )
     assert both.when(note).events() == ()
-    assert both.state.transfers == (SEEN.transfer_id,)
+    assert both.state.transfers == {SEEN.transfer_id: 3}
+    again = c.NoteTransfer(at=LATER, transfer_id=SEEN.transfer_id, report_number=4)
+    looked_at = both.when(again).then("payment_claim.transfer_seen")
+    assert looked_at.state.transfers == {SEEN.transfer_id: 4}
+    assert looked_at.when(note).events() == (), "an older report says nothing new"
     given(CLAIM).when(note).then("payment_claim.transfer_seen")
 
 
