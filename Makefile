@@ -3,7 +3,7 @@
 # Stamp files remember what is done, so a second run costs nothing.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check simulate mutants bench lock clean
+.PHONY: help setup demo up test check simulate mutants mutation bench lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?=
@@ -41,6 +41,9 @@ simulate: setup ## Simulated histories with every fault, 20,000 of them; HISTORI
 
 mutants: setup ## Plant each defect of tests/simulation/mutants; the simulator must catch it
 	@$(BIN)/python -m tests.simulation.mutating $(ARGS)
+
+mutation: setup ## Mutation testing of the core: every fault planted, most of them killed
+	@$(BIN)/python -m tests.mutation $(ARGS)
 
 bench: setup ## Run every benchmark, each beside its baseline
 	@for file in bench/[a-z]*.py; do \
