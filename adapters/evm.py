@@ -43,6 +43,7 @@ _DECIMALS = "0x313ce567"
 _BALANCE_OF = "0x70a08231"
 _TRANSFER = "0xa9059cbb"
 _REVERTED_CODE = 3
+_WRONG_PARAMETER_CODE = -32602
 _JSON = {"Content-Type": "application/json"}
 _SUGGESTED = re.compile(r"\[\s*(0x[0-9a-fA-F]{1,16})\s*,\s*(0x[0-9a-fA-F]{1,16})\s*\]")
 # What nodes say when the contract itself refused. Anything else is the node's own trouble.
@@ -156,8 +157,9 @@ class EvmClient:
         try:
             block = await self.call("eth_getBlockByNumber", tag, False)
         except RpcRefused as refused:
-            # Before the first such block some nodes say so with an error, not with null.
-            if _NO_BLOCK.search(refused.message):
+            # Before the first such block some nodes say so with an error, not with null; to
+            # those that serve no such tag it is a wrong parameter, the only one that can be.
+            if refused.code == _WRONG_PARAMETER_CODE or _NO_BLOCK.search(refused.message):
                 return None
             raise
         return None if block is None else self._decoded(lambda: quantity(block["number"]))

@@ -117,6 +117,12 @@ class RefundReads(Protocol):
         """Refunds that completed at this moment or later, the latest first."""
         ...
 
+    async def failed_on_chain_since(
+        self, moment: datetime, limit: int, *, cursor: str | None = None
+    ) -> Page[RefundRow]:
+        """Refunds that failed by their receipt at this moment or later, the latest first."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class TransferRow:
@@ -226,6 +232,8 @@ class Passed:
     time: datetime  # the newest moment of the chain that has been passed
     # When the oldest transfer was mined that is seen, and not yet recorded or parked.
     unrecorded_from: datetime | None
+    # Of the oldest block that was passed on one provider's word: it may have hidden a transfer.
+    unattested_from: datetime | None = None
 
 
 class ChainHeads(Protocol):

@@ -34,6 +34,7 @@ class Refund(Value):
     nonce: int | None = None
     failure: str | None = None
     completed_at: Moment | None = None
+    failed_at: Moment | None = None
     block_number: int | None = None  # of the receipt it completed by
     block_hash: str | None = None
     gas: Amount | None = None
@@ -41,6 +42,11 @@ class Refund(Value):
     @property
     def open(self) -> bool:
         return self.status not in {"completed", "failed"}
+
+    @property
+    def failed_on_chain_at(self) -> Moment | None:
+        """When it failed by the receipt of its transaction; None where it never had one."""
+        return self.failed_at if self.tx_hash is not None else None
 
 
 def decide(command: c.RefundCommand, refund: Refund | None) -> tuple[e.Event, ...]:
@@ -120,6 +126,6 @@ def evolve(refund: Refund | None, event: e.Event) -> Refund:
                 status="broadcast", completed_at=None, block_number=None, block_hash=None, gas=None
             )
         case e.RefundFailed():
-            return refund.changed(status="failed", failure=event.reason)
+            return refund.changed(status="failed", failure=event.reason, failed_at=event.at)
         case _:
             raise AssertionError(f"{event.name} is no event of a refund")

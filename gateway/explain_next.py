@@ -151,7 +151,10 @@ def refund_standing(refund: Refund, chain: Chain, words: Words) -> Standing:
     if refund.status == "broadcast":
         decimals = words.networks.unit_of(refund.amount.asset)[1]
         asked = chain.network.policy.rule_for(refund.amount.units, decimals).text
-        next_ = f"It waits to be mined, and then for {asked}."
+        next_ = (
+            f"It waits to be mined, and then for {asked}. If the chain refuses it, the money stays "
+            "set aside until that block is final, as a reorg could still let it pay."
+        )
     else:
         next_ = _REFUND_NEXT[refund.status]
     return Standing((now,), (next_,))

@@ -5,6 +5,7 @@ Errors  CursorMalformed; ports.StoreUnavailable.
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
 from application.cursors import microseconds_of, moment_of, place_of
@@ -61,13 +62,27 @@ class RefundReads:
     async def completed_since(
         self, moment: datetime, limit: int, *, cursor: str | None = None
     ) -> Page[RefundRow]:
-        where = Where()
-        where.add("completed_at >= %s", moment)
-        if cursor is not None:
-            microseconds, position = place_of(cursor, 2)
-            where.before("completed_at, position", (moment_of(microseconds), position))
+        where = _since("completed_at", moment, cursor)
         order = "completed_at DESC, position DESC"
         return await fetch_page(self._connections, _SELECT, where, order, limit, _completed_row)
+
+    async def failed_on_chain_since(
+        self, moment: datetime, limit: int, *, cursor: str | None = None
+    ) -> Page[RefundRow]:
+        where = _since("failed_on_chain_at", moment, cursor)
+        order = "failed_on_chain_at DESC, position DESC"
+        return await fetch_page(self._connections, _SELECT, where, order, limit, _failed_row)
+
+
+def _since(
+    column: Literal["completed_at", "failed_on_chain_at"], moment: datetime, cursor: str | None
+) -> Where:
+    where = Where()
+    where.add(f"{column} >= %s", moment)
+    if cursor is not None:
+        microseconds, position = place_of(cursor, 2)
+        where.before(f"{column}, position", (moment_of(microseconds), position))
+    return where
 
 
 def _refund_row(row: Row) -> tuple[RefundRow, tuple[int, ...]]:
@@ -83,3 +98,9 @@ def _completed_row(row: Row) -> tuple[RefundRow, tuple[int, ...]]:
     found, place = _refund_row(row)
     assert found.refund.completed_at is not None
     return found, (microseconds_of(found.refund.completed_at), *place)
+
+
+def _failed_row(row: Row) -> tuple[RefundRow, tuple[int, ...]]:
+    found, place = _refund_row(row)
+    assert found.refund.failed_on_chain_at is not None
+    return found, (microseconds_of(found.refund.failed_on_chain_at), *place)

@@ -20,20 +20,23 @@ REFUNDS = state_table(
         ("status", "text"),
         ("created_at", "timestamptz"),
         ("completed_at", "timestamptz"),
+        ("failed_on_chain_at", "timestamptz"),
     ),
-    nullable=("session_id", "transfer_id", "completed_at"),
+    nullable=("session_id", "transfer_id", "completed_at", "failed_on_chain_at"),
     indexes=(
         "(merchant_id, mode, position DESC)",
         "(session_id, position DESC) WHERE session_id IS NOT NULL",
         "(transfer_id, position DESC) WHERE transfer_id IS NOT NULL",
         "(position) WHERE status NOT IN ('completed', 'failed')",
         "(completed_at DESC, position DESC) WHERE completed_at IS NOT NULL",
+        "(failed_on_chain_at DESC, position DESC) WHERE failed_on_chain_at IS NOT NULL",
     ),
 )
 
 
 class Refunds(StreamProjection[Refund]):
-    name, version = "refunds", 2  # 2 added transfer_id, gas and the block it completed by
+    # 2 added transfer_id, gas and the block it completed by; 3 added when it failed
+    name, version = "refunds", 3
     state_type = Refund
     states = REFUNDS
     tables = (REFUNDS,)
@@ -60,4 +63,5 @@ class Refunds(StreamProjection[Refund]):
             state.status,
             state.created_at,
             state.completed_at,
+            state.failed_on_chain_at,
         )

@@ -28,6 +28,7 @@ from domain.refund import Refund
 from domain.transfer import OnchainTransfer
 
 Outcome = Literal["paid", "reverted", "nothing_moved", "unexplained"]
+MOVED_NOTHING: frozenset[Outcome] = frozenset({"reverted", "nothing_moved"})
 PAYMENT_REVERSED = "the payment was reversed"
 TRANSFER_REVERSED = "the transfer was reversed"
 

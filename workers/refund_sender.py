@@ -9,12 +9,19 @@ Shapes  Each round looks at the refunds that are not finished and takes each one
           reserved   the signer's turn; withdrawn where the money is not there any more
           refused    fail the refund and release the money
           signed     record it, broadcast, record that; then follow the receipt of our own hash
-        Only a refusal, or a receipt at policy depth that moved nothing, releases money: both
-        are final, so money that was released is never paid as well.
+        Only two things release money: a refusal, where nothing was ever signed, and a receipt
+        that moved nothing and cannot come undone. Money that was released is not paid as well.
         A refund that completed is left to workers/refund_watch.py, which runs beside this. When
         a reorg has taken its transaction it is `broadcast` again, and comes back here.
 Depth   what the network's policy asks of a transfer of this amount: so many confirmations, or a
         block that the chain calls safe or final. The policy is the newest one in the log.
+        A receipt that moved nothing has to be that deep, and in a final block besides: should a
+        reorg take it out, the same signed bytes run again and may pay. Final is what the chain
+        calls finalized, whatever the policy asks of payments. From a node that names no such
+        block it is FAILED_BLOCKS_MIN deep: Polygon once lost 157 blocks (February 2023), the
+        deepest reorg known of a network we serve. Until then the refund stays broadcast; should
+        finality stall it stays so for as long, and `refund_failure_waits_for_finality` is said
+        once. Should even that come undone, workers/refund_watch.py says so.
 Window  a refund whose payment is reversed is stopped until the signer has given it a nonce. After
         that it is paid: an unused nonce would block the wallet for ever.
 Units   confirmations count as everywhere, head minus block plus one; wei; seconds.
@@ -38,7 +45,7 @@ from application.reads import RefundReads
 from domain.networks import ConfirmationPolicy, NetworkBook
 from domain.refund import Refund
 from workers.pacing import Outages, in_rounds, pause
-from workers.refund_facts import RefundFacts, judge
+from workers.refund_facts import MOVED_NOTHING, RefundFacts, judge
 from workers.refund_watch import RefundWatch
 
 log = structlog.get_logger(__name__)
@@ -48,8 +55,9 @@ SIGNER_SECONDS = 0.1
 SIGNER_PROMPT_SECONDS = 60.0  # so long after it was asked for, a refund is looked at that often
 RECEIPT_SECONDS_MAX = 2.0
 RESEND_SECONDS = 10.0
-WAITING_SECONDS = 5.0  # for gas, for lower fees, for a network that is not configured
+WAITING_SECONDS = 5.0  # for gas, for lower fees, for finality, for a network not configured
 BROKEN_SECONDS = 30.0
+FAILED_BLOCKS_MIN = 256  # where the chain calls no block final; see Depth
 UNFINISHED_MAX = 1_000
 AT_ONCE_MAX = 16
 REASON_CHARACTERS_MAX = 200
@@ -212,9 +220,17 @@ class RefundSender:
             await self._send_again(refund, row, chain)
             return again_seconds
         policy = (await self._policies.history(chain.network)).newest or chain.network.policy
-        if not await self._is_safe(refund, receipt, policy, head, chain):
+        outcome = judge(receipt, refund, self._networks)
+        if not await self._is_deep(refund, receipt, policy, head, chain):
             return again_seconds
-        match judge(receipt, refund, self._networks):
+        final = outcome not in MOVED_NOTHING or await _is_final(receipt, head, chain)
+        # Last of all: nodes behind one address may tell of a branch that others have left.
+        if await chain.block_hash(receipt.block_number) != receipt.block_hash:
+            return again_seconds
+        if not final:
+            self._say(refund.refund_id, "refund_failure_waits_for_finality", tx_hash=tx_hash)
+            return WAITING_SECONDS
+        match outcome:
             case "paid":
                 # One at least: under a rule by tag the head may come from an older answer.
                 confirmations = max(1, head - receipt.block_number + 1)
@@ -229,7 +245,7 @@ class RefundSender:
                 return BROKEN_SECONDS
         return POLL_SECONDS
 
-    async def _is_safe(
+    async def _is_deep(
         self,
         refund: Refund,
         receipt: Receipt,
@@ -241,11 +257,8 @@ class RefundSender:
         rule = policy.rule_for(refund.amount.units, token.decimals)
         if rule.tag is not None:
             named = await chain.tagged_number(rule.tag)
-            deep = named is not None and receipt.block_number <= named
-        else:
-            deep = head - receipt.block_number + 1 >= rule.blocks
-        # Last of all: nodes behind one address may tell of a branch that others have left.
-        return deep and await chain.block_hash(receipt.block_number) == receipt.block_hash
+            return named is not None and receipt.block_number <= named
+        return head - receipt.block_number + 1 >= rule.blocks
 
     async def _send_again(self, refund: Refund, row: Outgoing, chain: ChainClient) -> None:
         now = self._clock.now()
@@ -270,6 +283,14 @@ class RefundSender:
         if self._said.get(refund_id) != what:
             self._said[refund_id] = what
             log.error(what, refund_id=refund_id.hex, exc_info=trace, **details)
+
+
+async def _is_final(receipt: Receipt, head: int, chain: ChainClient) -> bool:
+    """Whether no ordinary reorg can take this receipt out any more."""
+    named = await chain.tagged_number("finalized")
+    if named is None:
+        return head - receipt.block_number + 1 >= FAILED_BLOCKS_MIN
+    return receipt.block_number <= named
 
 
 async def _obstacle(payout: Payout, chain: ChainClient) -> str | None:

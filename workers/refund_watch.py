@@ -1,4 +1,4 @@
-"""Watches refunds that completed: a deep reorg may throw their transactions out again.
+"""Watches refunds that ended on chain: a deep reorg may throw their transactions out again.
 
 Shapes  A refund completed by the receipt of a block. The watch asks whether the chain still has
         that block at its height; only where it has another one there does it look further:
@@ -9,10 +9,17 @@ Shapes  A refund completed by the receipt of a block. The watch asks whether the
         What is lost is under way again, in one write with the books; workers/refund_sender.py
         sends the same bytes, and it completes once more. `refund_transaction_lost` is said
         as an error, once a loss.
+Failed  A refund also ends by a final receipt that moved nothing, and its money is free again. The
+        watch asks for its receipt too. Should a block that was final be replaced, and the same
+        bytes pay there, `refund_failed_but_paid` is said as an error, once a block and process.
+        No fact is written, and that is a choice: the freed money may be given back a second time
+        or be spent by then, so what follows (ask for it back, or book a loss) is a person's
+        decision; and a chain that took back a final block can be believed in nothing else yet.
+        Until then the wallet holds less than the float says by what was paid.
 Doubt   Only a node that names another block says that ours is gone. One that is silent, or
         whose chain ends before that block, says nothing; one that changes its answer
         while it is asked is not believed; one that has forgotten an old receipt is not asked for it.
-Window  what completed in the last WATCHED_SECONDS_MIN, or WATCHED_DEPTHS times as long as the
+Window  what ended in the last WATCHED_SECONDS_MIN, or WATCHED_DEPTHS times as long as the
         slowest network's deepest rule takes, if that is longer. Each is looked at every
         WATCH_SECONDS at first, and ever more rarely as it ages (one AGE_SHARE of its age), by
         what the read model says: a restart forgets nothing. A look reads the newest PAGE_MAX and
@@ -23,19 +30,20 @@ Errors  an outage changes nothing: the next look asks again.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from datetime import datetime, timedelta
+from typing import Protocol
 from uuid import UUID
 
 import structlog
 
 from application.outside import ChainClient
 from application.ports import Clock, Unavailable
-from application.reads import RefundReads
+from application.reads import Page, RefundReads, RefundRow
 from domain.networks import Network, NetworkBook
 from domain.refund import Refund
 from workers.pacing import Outages, in_rounds, pause
-from workers.refund_facts import RefundFacts, judge
+from workers.refund_facts import MOVED_NOTHING, RefundFacts, judge
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +52,17 @@ WATCHED_DEPTHS = 4
 WATCH_SECONDS = 15.0
 AGE_SHARE = 20
 PAGE_MAX = 100
-BLOCKS_AT_ONCE_MAX = 8
+AT_ONCE_MAX = 8
+# Network, block number, and the refunds of that block; None asks for a failed one's receipt.
+Question = tuple[str, int | None, list[Refund]]
+
+
+class EndedSince(Protocol):
+    """Of application.reads.RefundReads: `completed_since`, or its like for failures."""
+
+    def __call__(
+        self, moment: datetime, limit: int, *, cursor: str | None = None
+    ) -> Awaitable[Page[RefundRow]]: ...
 
 
 class RefundWatch:
@@ -64,7 +82,8 @@ class RefundWatch:
         self._watched = timedelta(seconds=max(map(watched_seconds, networks.networks), default=0))
         self._outages = Outages("refund_watch")
         self._looked_at: dict[UUID, datetime] = {}
-        self._older: str | None = None  # where the next page of older ones begins
+        self._said: dict[UUID, str] = {}  # that it is paid after all, and in which block
+        self._older: dict[str, str | None] = {}  # where the next page of older ones begins
 
     async def run(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -78,51 +97,64 @@ class RefundWatch:
         """Once at each refund whose turn it is; those of one block need one question."""
         now = self._clock.now()
         blocks: dict[tuple[str, int], list[Refund]] = defaultdict(list)
+        failed: list[Refund] = []
         for refund in await self._their_turn(now):
+            if refund.status == "failed":
+                failed.append(refund)
+                continue
             assert refund.block_number is not None, "a refund completes by its receipt"
             blocks[refund.network, refund.block_number].append(refund)
         down: set[str] = set()
-        await in_rounds(
-            list(blocks.items()),
-            BLOCKS_AT_ONCE_MAX,
-            lambda block: self._guarded(*block[0], block[1], down),
-        )
+        questions: list[Question] = [
+            *((network, number, refunds) for (network, number), refunds in blocks.items()),
+            *((refund.network, None, [refund]) for refund in failed),
+        ]
+        await in_rounds(questions, AT_ONCE_MAX, lambda question: self._guarded(*question, down))
         if "" not in down:
             self._outages.back()
 
     async def _their_turn(self, now: datetime) -> list[Refund]:
-        since = now - self._watched
-        page = await self._refunds.completed_since(since, PAGE_MAX)
-        rows = list(page.items)
-        if page.next_cursor is not None:
-            older = await self._refunds.completed_since(
-                since, PAGE_MAX, cursor=self._older or page.next_cursor
-            )
-            rows += older.items
-            self._older = older.next_cursor
+        rows = await self._lately("completed", self._refunds.completed_since, now)
+        rows += await self._lately("failed", self._refunds.failed_on_chain_since, now)
         patience = self._watched / AGE_SHARE
         self._looked_at = {
             refund_id: at for refund_id, at in self._looked_at.items() if now - at < patience
         }
+        self._said = {one: where for one, where in self._said.items() if one in self._looked_at}
         found = {row.refund.refund_id: row.refund for row in rows}
         return [refund for refund in found.values() if self._is_due(refund, now)]
 
+    async def _lately(self, how: str, ended: EndedSince, now: datetime) -> list[RefundRow]:
+        """The newest page of what ended so, and the next one of those before."""
+        since = now - self._watched
+        page = await ended(since, PAGE_MAX)
+        if page.next_cursor is None:
+            return list(page.items)
+        cursor = self._older.get(how) or page.next_cursor
+        older = await ended(since, PAGE_MAX, cursor=cursor)
+        self._older[how] = older.next_cursor
+        return [*page.items, *older.items]
+
     def _is_due(self, refund: Refund, now: datetime) -> bool:
         looked_at = self._looked_at.get(refund.refund_id)
-        if looked_at is None or refund.completed_at is None:
+        ended_at = refund.completed_at or refund.failed_at
+        if looked_at is None or ended_at is None:
             return True
-        pause_ = max(timedelta(seconds=WATCH_SECONDS), (now - refund.completed_at) / AGE_SHARE)
+        pause_ = max(timedelta(seconds=WATCH_SECONDS), (now - ended_at) / AGE_SHARE)
         return now - looked_at >= pause_
 
     async def _guarded(
-        self, network: str, number: int, refunds: list[Refund], down: set[str]
+        self, network: str, number: int | None, refunds: list[Refund], down: set[str]
     ) -> None:
         """A check that spoils no other: `down` names networks without an answer this time."""
         chain = self._chains.get(network)
         if chain is None or network in down:
             return
         try:
-            await self._check(number, refunds, chain)
+            if number is None:
+                await self._check_failed(refunds[0], chain)
+            else:
+                await self._check(number, refunds, chain)
             self._outages.back(what=network)
         except Unavailable as outage:
             what = network if outage.service == "rpc" else ""
@@ -137,6 +169,26 @@ class RefundWatch:
             if there is not None and there != refund.block_hash:
                 await self._look_closer(refund, number, there, chain)
             self._looked_at[refund.refund_id] = self._clock.now()
+
+    async def _check_failed(self, refund: Refund, chain: ChainClient) -> None:
+        """It moved nothing in a block that was final; does the same transaction pay now?"""
+        assert refund.tx_hash is not None, "it failed by the receipt of its transaction"
+        receipt = await chain.receipt(refund.tx_hash)
+        if receipt is not None:
+            outcome = judge(receipt, refund, self._networks)
+            there = outcome not in MOVED_NOTHING and await chain.block_hash(receipt.block_number)
+            if there == receipt.block_hash != self._said.get(refund.refund_id):
+                self._said[refund.refund_id] = receipt.block_hash
+                log.error(
+                    "refund_failed_but_paid",
+                    refund_id=refund.refund_id.hex,
+                    network=refund.network,
+                    wallet=refund.wallet,
+                    tx_hash=refund.tx_hash,
+                    block_number=receipt.block_number,
+                    as_asked=outcome == "paid",
+                )
+        self._looked_at[refund.refund_id] = self._clock.now()
 
     async def _look_closer(
         self, refund: Refund, number: int, there: str, chain: ChainClient

@@ -6,6 +6,8 @@ Shapes  MemoryChain is the chain itself: transactions wait in `mempool`, `mine` 
         (application/outside.py). A balance starts with `mint`.
         A signed transaction has a sender and a nonce: it waits until the nonce is its sender's
         next one, and what it moves is decided when it is mined, by the balance of that moment.
+        `final` is the newest block the chain has ever called final, and never falls. Whoever
+        plays a truthful chain reorganises nothing at or below it (`reorg` does not ask).
 Faults  of a source: `down`, `lag` in blocks, `loses_logs`, `range_max`, `forges` for receipts,
         `bends` for headers, `tags` for what it calls safe or finalized, `chain` for a provider
         that follows another branch altogether.
@@ -65,6 +67,7 @@ class MemoryChain:
     _known: dict[str, MemoryBlock] = field(default_factory=dict)
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
     _branch: int = 0
+    final: int = 0
     # Of the blocks as they stand: what each account got less what it gave, its transactions,
     # and where each transaction is.
     _moved: Counter[tuple[bytes, bytes]] = field(default_factory=Counter)
@@ -76,6 +79,7 @@ class MemoryChain:
             self._count_block(block, 1)
         if not self.blocks:
             self.mine()
+        self._finalize()
 
     @property
     def head(self) -> int:
@@ -104,6 +108,7 @@ class MemoryChain:
             block = self._made(self._taken(), at)
             self.blocks.append(block)
             self._known[block.header.hash] = block
+        self._finalize()
         return self.blocks[-1]
 
     def reorg(self, depth: int, *, keep: bool = True) -> list[MemoryTx]:
@@ -116,14 +121,18 @@ class MemoryChain:
             self.mempool[:0] = lost
         return lost
 
+    def shared_with(self, block_hash: str) -> int:
+        """The newest block that this branch of old has in common with the chain."""
+        block = self._known[block_hash]
+        while not self._has(block):
+            block = self._known[block.header.parent_hash]
+        return block.header.number
+
     def restore(self, block_hash: str) -> None:
         """Make a block of another branch the head again."""
         branch: list[MemoryBlock] = []
         block = self._known[block_hash]
-        while (
-            block.header.number >= len(self.blocks)
-            or self.blocks[block.header.number].header.hash != block.header.hash
-        ):
+        while not self._has(block):
             branch.append(block)
             block = self._known[block.header.parent_hash]
         self._cut(block.header.number + 1)
@@ -132,12 +141,14 @@ class MemoryChain:
             self.blocks.append(block)
         mined = {tx.hash for block in branch for tx in block.txs}
         self.mempool = [tx for tx in self.mempool if tx.hash not in mined]
+        self._finalize()
 
     def copy(self) -> "MemoryChain":
         """A branch of its own from here on, for a provider that forks away."""
         twin = MemoryChain(self.network, self.began_at, list(self.blocks), list(self.mempool))
         twin._known = dict(self._known)
         twin._branch = self._branch + 1_000
+        twin.final = self.final
         return twin
 
     def mint(self, token: str, holder: str, units: int) -> None:
@@ -160,6 +171,13 @@ class MemoryChain:
     def branches(self) -> list[MemoryBlock]:
         """Every block there ever was, those that left the chain included."""
         return list(self._known.values())
+
+    def _has(self, block: MemoryBlock) -> bool:
+        number = block.header.number
+        return number <= self.head and self.blocks[number].header.hash == block.header.hash
+
+    def _finalize(self) -> None:
+        self.final = max(self.final, self.head - FINAL_BLOCKS)
 
     def _cut(self, number: int) -> list[MemoryBlock]:
         dropped = self.blocks[number:]

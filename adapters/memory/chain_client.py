@@ -15,7 +15,7 @@ from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from eth_hash.auto import keccak
 from hexbytes import HexBytes
 
-from adapters.memory.chain import FINAL_BLOCKS, MemoryChain, MemoryTx
+from adapters.memory.chain import MemoryChain, MemoryTx
 from adapters.memory.chain_encoding import TRANSFER_TOPIC, transfer_log
 from application.chain_source import Header
 from application.outside import Receipt
@@ -51,9 +51,9 @@ class MemoryChainClient:
         return self.chain.blocks[number].header.hash if known else None
 
     async def tagged_number(self, tag: Finality) -> int | None:
-        del tag  # both follow the head at one distance here
+        del tag  # both are the same block here
         self._serve()
-        return max(self.chain.head - FINAL_BLOCKS, 0)
+        return self.chain.final
 
     async def receipt(self, tx_hash: str) -> Receipt | None:
         self._serve()

@@ -37,6 +37,7 @@ from application.reads import (
 from domain import payment, transfer
 from domain.matching import AddressOwner, concerns
 from domain.networks import NetworkBook
+from domain.refund import Refund
 from domain.values import Mode
 
 T = TypeVar("T")
@@ -140,19 +141,34 @@ class MemoryRefundReads:
     async def completed_since(
         self, moment: datetime, limit: int, *, cursor: str | None = None
     ) -> Page[RefundRow]:
+        return await self._since(lambda refund: refund.completed_at, moment, limit, cursor)
+
+    async def failed_on_chain_since(
+        self, moment: datetime, limit: int, *, cursor: str | None = None
+    ) -> Page[RefundRow]:
+        return await self._since(lambda refund: refund.failed_on_chain_at, moment, limit, cursor)
+
+    async def _since(
+        self,
+        ended_at: Callable[[Refund], datetime | None],
+        moment: datetime,
+        limit: int,
+        cursor: str | None,
+    ) -> Page[RefundRow]:
         models = await self._follower.models()
         after = None if cursor is None else place_of(cursor, 2)
         if after is not None:
             moment_of(after[0])
 
         def place(row: RefundRow) -> tuple[int, ...]:
-            assert row.refund.completed_at is not None
-            return microseconds_of(row.refund.completed_at), models.created[row.refund.refund_id]
+            at = ended_at(row.refund)
+            assert at is not None
+            return microseconds_of(at), models.created[row.refund.refund_id]
 
         ended = (
             row
             for row in models.refunds.values()
-            if row.refund.completed_at is not None and row.refund.completed_at >= moment
+            if (at := ended_at(row.refund)) is not None and at >= moment
         )
         return _page(ended, place, after, limit)
 

@@ -229,6 +229,12 @@ async def test_before_the_first_final_block_none_is_named(message: str) -> None:
             await client.tagged_number("safe")
 
 
+async def test_a_node_that_knows_no_such_tag_names_none() -> None:
+    message = "invalid argument 0: hex string without 0x prefix"
+    async with served(answering(error={"code": -32602, "message": message})) as client:
+        assert await client.tagged_number("finalized") is None
+
+
 async def test_fees_cover_a_doubled_base_fee(chain: LocalChain, client: EvmClient) -> None:
     await chain.mine(6)
     fee, tip = await client.fees()

@@ -75,6 +75,7 @@ def test_a_refund_is_told_field_by_field() -> None:
         "nonce": None,
         "failure": None,
         "completed_at": None,
+        "failed_at": None,
         "block_number": None,
         "block_hash": None,
         "gas": None,
@@ -109,9 +110,14 @@ def test_a_refund_that_fails_says_why_and_what_it_cost() -> None:
     assert changes(sent().state, story.state) == {
         "status": "failed",
         "failure": "recipient is frozen",
+        "failed_at": LATER,
     }
-    cheap = NEW.when(c.FailRefund(at=LATER, reason="too dear")).events()
-    assert cheap == (e.RefundFailed(at=LATER, reason="too dear", gas=None),)
+    assert (story.state.failed_on_chain_at, sent().state.failed_on_chain_at) == (LATER, None)
+    cheap = NEW.when(c.FailRefund(at=LATER, reason="too dear")).gives(
+        e.RefundFailed(at=LATER, reason="too dear", gas=None)
+    )
+    assert cheap.state.failed_at == LATER
+    assert cheap.state.failed_on_chain_at is None, "it never had a transaction"
 
 
 def test_a_completed_refund_whose_transaction_is_gone_is_on_its_way_again() -> None:

@@ -40,6 +40,7 @@ from workers.signer import SignerProcess
 BLOCKS = 3
 RULE = "3 confirmations"
 ROUNDS_MAX = 60
+FINAL_BLOCKS = 64  # how far behind its head this chain calls a block final
 ROUND_SECONDS = 6.0  # longer than every pause between looks, so that each round looks
 GAS_WEI = 10**18
 PAID_UNITS = 10_000_000
@@ -113,6 +114,16 @@ class World:
             if not any(refund.open for refund in refunds):
                 return refunds
         raise AssertionError(f"still open after {ROUNDS_MAX} rounds")
+
+    async def finish_failing(self, refund_id: UUID) -> Refund:
+        """As `finish`, where the transaction moves nothing: its block has to be final."""
+        sender, signer = self.workers()
+        for _ in range(2 * BLOCKS + 2):
+            await self.round(sender, signer)
+        assert (await self.refund(refund_id)).status == "broadcast"
+        await self.chain.rpc("anvil_mine", hex(FINAL_BLOCKS))
+        (ended,) = await self.finish(refund_id)
+        return ended
 
     # ------------------------------------------------------------ how things stand
 

@@ -78,7 +78,7 @@ class TestRefusals:
         assert await signer.sign_waiting() == 1
         owner = world.chain.accounts[0]
         await world.token.send(owner, "blacklist(address)", asked.destination)
-        await world.finish(asked.refund_id)
+        await world.finish_failing(asked.refund_id)
         await self.released(world, asked, "refused the transfer on chain")
         spent = await world.gas_spent()
         assert await world.balance("gas_spent") == spent > 0

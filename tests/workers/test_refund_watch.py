@@ -178,7 +178,7 @@ class TestLost:
         owner = world.chain.accounts[0]
         await world.token.send(owner, "blacklist(address)", refund.destination)
         assert await look(world, watch_of(world)) == [LOST]
-        (ended,) = await world.finish(refund.refund_id)
+        ended = await world.finish_failing(refund.refund_id)
         assert (ended.status, ended.failure) == (
             "failed",
             "the token refused the transfer on chain",
@@ -243,7 +243,7 @@ class TestNotLost:
         await world.client.broadcast(row.raw)
         await world.chain.rpc("anvil_mine", "0x1")
         assert await look(world, watch_of(world)) == [LOST]
-        (ended,) = await world.finish(refund.refund_id)
+        ended = await world.finish_failing(refund.refund_id)
         assert ended.status == "failed"
         await world.books_agree()
 

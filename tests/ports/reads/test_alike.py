@@ -48,6 +48,10 @@ async def test_twin_and_projections_answer_alike_after_the_same_history(
         one_done, other_done = [await each.refunds.completed_since(AT, 1000) for each in both]
         assert one_done == other_done
         assert one_done
+        one_fell, other_fell = [
+            await each.refunds.failed_on_chain_since(AT, 1000) for each in both
+        ]
+        assert one_fell == other_fell
 
 
 async def _all_pages(reads: Given, merchant_id: UUID) -> list[Any]:

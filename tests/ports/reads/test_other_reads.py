@@ -93,6 +93,37 @@ async def test_completed_refunds_are_found_by_when_they_completed_latest_first(
     assert rest.next_cursor is None
 
 
+async def test_refunds_that_failed_on_chain_are_found_by_when_latest_first(reads: Given) -> None:
+    minutes = {1: 5, 2: 0, 3: 9, 4: 5}  # refund: failed how long after AT
+    for number, later in minutes.items():
+        requested = example(e.RefundRequested).model_copy(update={"refund_id": UUID(int=number)})
+        failed = example(e.RefundFailed).model_copy(update={"at": AT + timedelta(minutes=later)})
+        signed, sent = example(e.RefundSigned), example(e.RefundBroadcast)
+        stream = Stream("refund", UUID(int=number))
+        await reads.append(stream, requested, signed, sent, failed)
+    requested = example(e.RefundRequested).model_copy(update={"refund_id": UUID(int=5)})
+    refused = example(e.RefundFailed).model_copy(update={"at": AT + timedelta(minutes=9)})
+    await reads.append(Stream("refund", UUID(int=5)), requested, refused)  # it was never signed
+
+    async def found(later: int, limit: int = 10) -> list[int]:
+        moment = AT + timedelta(minutes=later)
+        page = await reads.refunds.failed_on_chain_since(moment, limit)
+        for row in page.items:
+            assert row == await reads.refunds.find(row.refund.refund_id)
+            assert row.refund.failed_at is not None
+            assert row.refund.failed_at >= moment
+        return [row.refund.refund_id.int for row in page.items]
+
+    assert await found(0) == [3, 4, 1, 2]
+    assert await found(5) == [3, 4, 1]  # the moment itself belongs to it
+    assert await found(10) == []
+    first = await reads.refunds.failed_on_chain_since(AT, 3)
+    rest = await reads.refunds.failed_on_chain_since(AT, 3, cursor=first.next_cursor)
+    assert [row.refund.refund_id.int for row in (*first.items, *rest.items)] == [3, 4, 1, 2]
+    assert rest.next_cursor is None
+    assert (await reads.refunds.completed_since(AT, 10)).items == ()
+
+
 async def test_a_refund_whose_transaction_a_reorg_took_is_to_be_finished_again(
     reads: Given,
 ) -> None:
