@@ -26,7 +26,10 @@ SELECT c.number, h.time, (
         AND NOT EXISTS (SELECT FROM es.inbox AS i
                         WHERE i.source = %(source)s AND i.message_id = o.message_id)
         AND NOT EXISTS (SELECT FROM ingest.parked AS p
-                        WHERE p.source = %(source)s AND p.message_id = o.message_id))
+                        WHERE p.source = %(source)s AND p.message_id = o.message_id)), (
+    SELECT time FROM ingest.headers
+    WHERE network = c.network AND canonical AND NOT attested
+    ORDER BY number LIMIT 1)
 FROM ingest.cursors AS c CROSS JOIN LATERAL (
     SELECT time FROM ingest.headers
     WHERE network = c.network AND canonical AND number <= c.number

@@ -3,7 +3,8 @@
 Rule    A transfer mined before `expires_at` is in time, whenever we hear of it. So a window is
         closed by the time of the chain, not by ours: when a block of that moment or later has
         been passed, and every transfer seen before it is recorded. While the chain cannot be
-        read, or what was read cannot be recorded, its sessions stay open.
+        read, or what was read cannot be recorded, its sessions stay open; so too while a block
+        was read through one provider only, who may have kept a transfer to himself.
         A chain may make no blocks while nobody uses it. It counts as read up to QUIET_BLOCKS
         block times ago if its node answers and has no block that we have not passed.
         A session of a network that is not configured any more stays open: nobody reads it.
@@ -108,6 +109,9 @@ class Expiry:
             until = quiet_until
         if passed.unrecorded_from is not None:
             until = min(until, passed.unrecorded_from)
+        one_will_do = chain.network.policy.allow_unattested
+        if passed.unattested_from is not None and not one_will_do:
+            until = min(until, passed.unattested_from)
         return min(until, now)
 
     async def _expire(self, session_id: UUID) -> bool:

@@ -334,8 +334,15 @@ class MemoryChainHeads:
         cursor = await self._store.cursor(network)
         if cursor is None:
             return None
-        times = [block.time for block in self._store.passed_blocks(network)]
-        return Passed(cursor.number, max(times), self._store.unrecorded_from(network))
+        blocks = self._store.passed_blocks(network)
+        unattested = [block for block in blocks if not block.attested]
+        oldest = min(unattested, key=lambda block: block.ref.number, default=None)
+        return Passed(
+            cursor.number,
+            max(block.time for block in blocks),
+            self._store.unrecorded_from(network),
+            None if oldest is None else oldest.time,
+        )
 
 
 class MemoryParkedMessages:

@@ -100,3 +100,10 @@ async def test_only_first_sightings_count_as_payments_on_their_way(kit: Kit) -> 
     confirmed = report(1, sighted(10), "confirmed")
     await pass_one(kit, await begun(kit), 10, confirmed, unreadable)
     assert await kit.heads.passed(NETWORK) == Passed(10, mined(10), None)
+
+
+async def test_a_block_passed_on_one_word_is_named_until_a_quorum_has_read_it(kit: Kit) -> None:
+    cursor = await begun(kit)
+    cursor = await kit.store.pass_blocks(passage(cursor, header(10, attested=False), count=0))
+    await kit.store.pass_blocks(passage(cursor, header(11), count=0))
+    assert await kit.heads.passed(NETWORK) == Passed(11, mined(11), None, mined(10))

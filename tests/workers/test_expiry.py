@@ -233,6 +233,22 @@ class TestByTheTimeOfTheChain:
         assert await rig.expiry.expire_due() == 1
         assert (await rig.session(session_id)).status == "failed"
 
+    async def test_a_block_read_on_one_word_holds_windows_open_where_one_word_is_not_enough(
+        self, rig: Rig
+    ) -> None:
+        policy = OTHER.policy.model_copy(update={"allow_unattested": False})
+        rig.chains[OTHER.name].network = OTHER.model_copy(update={"policy": policy})
+        strict = await rig.open_session(1, OTHER.name)
+        easy = await rig.open_session(2)
+        rig.passes(WINDOW_SECONDS, OTHER.name)
+        rig.chain_reaches(rig.clock.now())
+        for name in (OTHER.name, "local"):
+            passed = rig.reads.heads.passages[name]
+            rig.reads.heads.passages[name] = replace(passed, unattested_from=AT)
+        assert await rig.expiry.expire_due() == 1
+        assert (await rig.session(easy)).status == "failed"
+        assert (await rig.session(strict)).status == "pending"
+
     async def test_one_network_that_is_away_holds_up_no_other(self, rig: Rig) -> None:
         held = [await rig.open_session(n) for n in range(1, BATCH_MAX + 2)]
         free = await rig.open_session(1_000, "other")
