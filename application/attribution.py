@@ -80,6 +80,18 @@ async def note_for_claims(unit: UnitOfWork, sighting: Sighting, report_number: i
         await unit.decide(CLAIM, claim_id, note)
 
 
+async def reconsider(
+    unit: UnitOfWork, transfer_id: str, verdict: c.Attribution, networks: NetworkBook
+) -> None:
+    """It waits on, and says what is in the way now."""
+    stream_id = transfer_stream_id(transfer_id)
+    known = await unit.load(TRANSFER, stream_id)
+    assert known is not None, "only what is known is looked at again"
+    command = c.ReconsiderTransfer(at=unit.now, attribution=verdict)
+    mode = networks.get(known.sighting.network).mode
+    await unit.decide(TRANSFER, stream_id, command, mode=mode)
+
+
 async def credit(
     unit: UnitOfWork, transfer_id: str, command: c.AssignTransfer, networks: NetworkBook
 ) -> None:

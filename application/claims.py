@@ -3,6 +3,7 @@
 Shapes  A claim is written on the session and on the evidence's own stream in one append. Whatever
         has arrived before and waits in the inbox is looked at again in that same append, and
         credited if it is now this session's beyond doubt.
+        An Idempotency-Key (`key`) keeps the answer, also where there was nothing new to write.
         The words a wallet signs name the session, the network, the amount and the address, so a
         signature for one session proves nothing for another.
 Errors  ClaimNotNeeded, SessionNotOpen, TooManyClaims, SignatureRefused,
@@ -10,12 +11,13 @@ Errors  ClaimNotNeeded, SessionNotOpen, TooManyClaims, SignatureRefused,
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-from application.attribution import credit, whose
-from application.callers import Caller
+from application.attribution import credit, reconsider, whose
+from application.callers import Caller, Claim
 from application.deciders import (
     CLAIM,
     PAYMENT,
@@ -24,7 +26,7 @@ from application.deciders import (
     payer_claim_id,
     transfer_stream_id,
 )
-from application.handling import Handler, UnitOfWork
+from application.handling import Answer, Handler, UnitOfWork
 from application.instructions import WriteAddress
 from application.ports import Context, ParseAddress
 from domain import commands as c
@@ -42,6 +44,7 @@ from domain.payment import PaymentSession
 from domain.values import public_id
 
 _TX_HASH = re.compile(r"0x[0-9a-f]{64}")
+Respond = Callable[[PaymentSession], Answer]
 RECHECKED_MAX = 100  # transfers of one piece of evidence that a claim looks at again
 
 
@@ -82,13 +85,22 @@ class Claims:
         return self._words(await self._session(session_id, caller))
 
     async def prove_payer(
-        self, session_id: UUID, payer: str, signature: str, caller: Caller | None = None
+        self,
+        session_id: UUID,
+        payer: str,
+        signature: str,
+        caller: Caller | None = None,
+        key: Claim | None = None,
+        respond: Respond | None = None,
     ) -> PaymentSession:
         """What this wallet sends to the merchant is for this session. No caller: the customer."""
         address = self._address(payer)
         session = await self._session(session_id, caller)
+        context = _context(session, caller)
         if self._settled_already(session, address):
-            return session
+            return await self._handler.execute(
+                context, lambda _: _known(session), claim=key, respond=respond
+            )
         network = self._networks.get(session.network)
         scheme = await self._signatures.scheme_of(
             network, address, self._words(session), _signature_bytes(signature)
@@ -105,10 +117,15 @@ class Claims:
             evidence = payer_claim_id(proven.network, proven.deposit_address, address)
             return await self._claim(unit, proven, evidence)
 
-        return await self._handler.execute(_context(session, caller), work)
+        return await self._handler.execute(context, work, claim=key, respond=respond)
 
     async def announce(
-        self, session_id: UUID, tx_hash: str, caller: Caller | None = None
+        self,
+        session_id: UUID,
+        tx_hash: str,
+        caller: Caller | None = None,
+        key: Claim | None = None,
+        respond: Respond | None = None,
     ) -> PaymentSession:
         """This transaction pays this session, unless somebody else says the same of another."""
         wanted = tx_hash.lower()
@@ -123,7 +140,9 @@ class Claims:
             evidence = hash_claim_id(announced.network, announced.deposit_address, wanted)
             return await self._claim(unit, announced, evidence)
 
-        return await self._handler.execute(_context(session, caller), work)
+        return await self._handler.execute(
+            _context(session, caller), work, claim=key, respond=respond
+        )
 
     def _address(self, text: str) -> str:
         try:
@@ -163,7 +182,7 @@ class Claims:
 
     async def _recheck(self, unit: UnitOfWork, session: PaymentSession, transfer_id: str) -> None:
         transfer = await unit.load(TRANSFER, transfer_stream_id(transfer_id))
-        if transfer is None or not transfer.waits:
+        if transfer is None or not transfer.waits or transfer.merchant_id != session.merchant_id:
             return
         owner = AddressOwner(
             purpose="merchant_wallet",
@@ -173,6 +192,7 @@ class Claims:
         safe = transfer.status == "confirmed"
         verdict = await whose(unit, transfer.sighting, owner, self._networks, safe=safe)
         if verdict.subject_id != session.session_id:
+            await reconsider(unit, transfer_id, verdict, self._networks)
             return
         command = c.AssignTransfer(
             at=unit.now,
@@ -212,6 +232,10 @@ def words_of(session: PaymentSession, networks: NetworkBook, write: WriteAddress
         "message": dict(zip(fields, (identity, amount, address), strict=True)),
     }
     return ProofWords(text, typed)
+
+
+async def _known(session: PaymentSession) -> PaymentSession:
+    return session
 
 
 def _signature_bytes(text: str) -> bytes:

@@ -40,7 +40,9 @@ _TYPES: dict[type[e.Event], str] = {
     e.PaymentRefundReserved: "refund.created",
     e.PaymentRefundReleased: "refund.failed",
     e.PaymentRefundReversed: "refund.reversed",
+    e.TransferReversed: "payment.reduced",
     e.OnchainTransferUnmatched: "transfer.unmatched",
+    e.OnchainTransferReversed: "transfer.reversed",
     e.OnchainTransferRefunded: "transfer.refunded",
 }
 
@@ -73,11 +75,13 @@ class Messages:
         history = await self._store.read_stream(recorded.stream)
         if recorded.stream.type == TRANSFER.stream_type:
             transfer = _folded(TRANSFER, history, recorded.version)
-            if transfer.merchant_id is None:
-                return None  # nobody's: the operator sees it
+            if transfer.merchant_id is None or _said_elsewhere(recorded.event, transfer):
+                return None  # nobody's is for the operator
             mode = self._networks.get(transfer.sighting.network).mode
             data = self._transfer_data(recorded.event, transfer, mode)
             return _message(kind, recorded, data, transfer.merchant_id, mode)
+        if _reverses_all(recorded, history):
+            return None
         session = _folded(PAYMENT, history, recorded.version)
         data = self._data(recorded.event, session)
         return _message(kind, recorded, data, session.merchant_id, session.mode)
@@ -143,6 +147,25 @@ class Messages:
             "status": transfer.status,
             "block_number": transfer.block_number,
         }
+
+
+def _said_elsewhere(event: e.Event, transfer: OnchainTransfer) -> bool:
+    """What the session's own message tells, and what is decided within a few blocks anyway."""
+    match event:
+        case e.OnchainTransferReversed():
+            return transfer.purpose != "unmatched"
+        case e.OnchainTransferUnmatched():
+            return event.verdict == "awaits_confirmation"
+        case _:
+            return False
+
+
+def _reverses_all(recorded: Recorded[e.Event], history: Sequence[Recorded[e.Event]]) -> bool:
+    """A transfer's loss that undoes the payment is told as that: by the fact right after it."""
+    if not isinstance(recorded.event, e.TransferReversed):
+        return False
+    following = (fact.event for fact in history if fact.version == recorded.version + 1)
+    return isinstance(next(following, None), e.PaymentReversed)
 
 
 def _message(

@@ -8,7 +8,7 @@ Errors  none of its own: reports are never refused. Outages pass through and the
 
 from uuid import UUID
 
-from application.attribution import credit, note_for_claims, whose
+from application.attribution import credit, note_for_claims, reconsider, whose
 from application.chain_messages import SOURCE, ChainReport, ReorgReport, TransferReport
 from application.deciders import (
     PAYMENT,
@@ -23,7 +23,7 @@ from application.reads import Progress, WatchList
 from domain import commands as c
 from domain.events import ReorgDetected, Sighting
 from domain.matching import AddressOwner
-from domain.networks import NetworkBook
+from domain.networks import ConfirmationRule, NetworkBook
 from domain.transfer import OnchainTransfer
 from domain.values import derived_id
 
@@ -131,6 +131,7 @@ class Settlement:
             return
         if verdict.subject_id is None:
             await note_for_claims(unit, transfer.sighting, transfer.report_number)
+            await reconsider(unit, transfer.sighting.transfer_id, verdict, self._networks)
             return
         command = c.AssignTransfer(
             at=unit.now,
@@ -185,7 +186,7 @@ def _command(report: TransferReport, whose: c.Attribution, unit: UnitOfWork) -> 
                 attribution=whose,
                 confirmations=report.confirmations,
                 policy_version=report.policy_version,
-                rule=report.rule,
+                rule=_rule(report),
             )
         case "retracted":
             return c.ReportRetracted(
@@ -194,6 +195,11 @@ def _command(report: TransferReport, whose: c.Attribution, unit: UnitOfWork) -> 
                 sighting=report.sighting,
                 attribution=whose,
             )
+
+
+def _rule(report: TransferReport) -> str:
+    """Reports from before they named it asked for blocks, and had them."""
+    return report.rule or ConfirmationRule(blocks=max(1, report.confirmations)).text
 
 
 async def _settle_session(unit: UnitOfWork, report: TransferReport, session_id: UUID) -> None:
@@ -212,7 +218,7 @@ async def _settle_session(unit: UnitOfWork, report: TransferReport, session_id: 
             block_hash=sighting.block_hash,
             confirmations=report.confirmations,
             policy_version=report.policy_version,
-            rule=report.rule,
+            rule=_rule(report),
         )
         await unit.decide(PAYMENT, session_id, confirm)
 

@@ -26,6 +26,7 @@ class PaymentClaim(Value):
 
 
 NOBODYS = PaymentClaim()
+NOTES_MAX = 100  # transfers on one piece of evidence that a later claim looks at
 
 
 def decide(command: c.ClaimCommand, claim: PaymentClaim | None) -> tuple[e.Event, ...]:
@@ -36,7 +37,10 @@ def decide(command: c.ClaimCommand, claim: PaymentClaim | None) -> tuple[e.Event
                 return ()
             return (e.PaymentClaimMade(**dict(command)),)
         case c.NoteTransfer():
-            if command.report_number <= known.transfers.get(command.transfer_id, 0):
+            last = known.transfers.get(command.transfer_id)
+            if last is None and len(known.transfers) >= NOTES_MAX:
+                return ()  # somebody floods us: the rest waits in the inbox all the same
+            if last is not None and command.report_number <= last:
                 return ()
             return (e.PaymentClaimTransferSeen(**dict(command)),)
         case _:

@@ -68,6 +68,7 @@ __all__ = [
     "ObserveTransfer",
     "OpenDelivery",
     "ProvePayer",
+    "ReconsiderTransfer",
     "RecordAttempt",
     "RecordBroadcast",
     "RecordRefundLost",
@@ -242,6 +243,12 @@ class AssignTransfer(Command):
     reason: str
 
 
+class ReconsiderTransfer(Command):
+    """It was looked at again, in vain; what is in the way may be another thing now."""
+
+    attribution: Attribution
+
+
 class AcceptTransfer(Command):
     reason: str
 
@@ -273,6 +280,7 @@ class UnsettleTransferRefund(Command):
 TransferReportCommand = ReportObserved | ReportConfirmed | ReportRetracted
 InboxCommand = (
     AssignTransfer
+    | ReconsiderTransfer
     | AcceptTransfer
     | DismissTransfer
     | ReserveTransferRefund

@@ -248,6 +248,12 @@ class MonthAhead(Refusal):
     field = "month"
 
 
+class AssetUnknown(Refusal):
+    """The books hold an asset whose decimals nobody has configured any more."""
+
+    code = "statement.asset_unknown"
+
+
 class PositionAhead(Refusal):
     """The log does not reach this position yet."""
 

@@ -5,13 +5,17 @@ Shapes  `attribute` takes the sighting, the owner of the address it went to (fro
         In this order of trust: the session's own deposit address; the merchant's wallet, paid by
         a wallet that signed for the session; the merchant's wallet, paid by an announced
         transaction. Ambiguity and surprises go to the inbox, never to a guess.
-Rules   Of several sessions with the same evidence those that still lack money come first: who
-        has paid one session and signs for the next means the next. Two that lack money are two.
-        Anybody can announce a transaction that is not his. So it must be younger than the
-        session, pay what the session still lacks, and be safe: until then the one who really
-        paid can announce it too, which makes it ambiguous, or sign, which beats it.
+Rules   A wallet's signature speaks for the one session that still lacks money. Two that lack money
+        are two; what comes when all is paid is nobody's by itself.
+        Anybody can announce a transaction that is not his. So it must pay what the session still
+        lacks and be safe: until then the one who really paid can announce it too, which makes
+        it ambiguous, or sign, which beats it.
+        No evidence reaches back: money from before the session was meant for something else.
+        A wallet's sessions are those of its merchant, whoever else names it.
+Units   CLOCK_SLACK_SECONDS is what block times and our clock may differ by.
 """
 
+from datetime import timedelta
 from typing import Literal
 from uuid import UUID
 
@@ -20,6 +24,8 @@ from domain.events import Sighting
 from domain.networks import NetworkBook
 from domain.payment import PaymentSession
 from domain.values import Value
+
+CLOCK_SLACK_SECONDS = 60
 
 Verdict = Literal[
     "deposit_address",
@@ -38,6 +44,7 @@ Verdict = Literal[
     "ambiguous_hash",
     "announced_amount_differs",
     "awaits_confirmation",
+    "payer_has_paid",
 ]
 
 
@@ -114,38 +121,32 @@ def _by_evidence(
     *,
     safe: bool,
 ) -> Attribution:
-    proven = _fitting(sighting, candidates.by_payer, networks)
-    if len(proven) == 1:
+    proven = _possible(sighting, merchant_id, candidates.by_payer, networks)
+    lacking = tuple(session for session in proven if session.outstanding.units)
+    if len(lacking) == 1:
         return _session(
-            proven[0], "payer_proven", "sent by the wallet that signed for this session"
+            lacking[0], "payer_proven", "sent by the wallet that signed for this session"
         )
-    if proven:
+    if lacking:
         return _inbox(
             merchant_id,
             "ambiguous_payer",
-            f"sent by a wallet that signed for {len(proven)} open sessions",
+            f"sent by a wallet that signed for {len(lacking)} open sessions",
         )
-    younger = tuple(s for s in candidates.by_hash if s.created_at <= sighting.block_time)
-    announced = _fitting(sighting, younger, networks)
-    if len(announced) == 1:
-        return _by_announcement(sighting, announced[0], safe=safe)
-    if announced:
+    announced = _possible(sighting, merchant_id, candidates.by_hash, networks)
+    fitting = tuple(session for session in announced if _pays(sighting, session))
+    if len(fitting) == 1:
+        return _by_announcement(fitting[0], safe=safe)
+    if fitting:
         return _inbox(
             merchant_id,
             "ambiguous_hash",
-            f"the transaction was announced for {len(announced)} open sessions",
+            f"the transaction was announced for {len(fitting)} open sessions",
         )
-    return _inbox(merchant_id, *_why_nobody(sighting, candidates, networks))
+    return _inbox(merchant_id, *_why_nobody(sighting, proven, announced, candidates, networks))
 
 
-def _by_announcement(sighting: Sighting, session: PaymentSession, *, safe: bool) -> Attribution:
-    lacking = session.outstanding.units
-    if not lacking - session.tolerance.units <= sighting.amount.units <= lacking:
-        return _inbox(
-            session.merchant_id,
-            "announced_amount_differs",
-            "the transaction was announced for a session that lacks another amount",
-        )
+def _by_announcement(session: PaymentSession, *, safe: bool) -> Attribution:
     if not safe:
         return _inbox(
             session.merchant_id,
@@ -156,19 +157,44 @@ def _by_announcement(sighting: Sighting, session: PaymentSession, *, safe: bool)
     return _session(session, "hash_announced", "the transaction was announced for this session")
 
 
-def _fitting(
-    sighting: Sighting, sessions: tuple[PaymentSession, ...], networks: NetworkBook
+def _pays(sighting: Sighting, session: PaymentSession) -> bool:
+    """Whether this is what the session lacks, give or take what may be missing."""
+    lacking = session.outstanding.units
+    return lacking - session.tolerance.units <= sighting.amount.units <= lacking
+
+
+def _possible(
+    sighting: Sighting,
+    merchant_id: UUID,
+    sessions: tuple[PaymentSession, ...],
+    networks: NetworkBook,
 ) -> tuple[PaymentSession, ...]:
-    """Those that would be credited; of these those that lack money, if there are any."""
-    possible = tuple(s for s in sessions if _why_not(sighting, s, networks) is None)
-    lacking = tuple(s for s in possible if s.outstanding.units)
-    return lacking or possible
+    """Those of the wallet's merchant that were open for this money when it was sent."""
+    latest = sighting.block_time + timedelta(seconds=CLOCK_SLACK_SECONDS)
+    return tuple(
+        session
+        for session in sessions
+        if session.merchant_id == merchant_id
+        and session.created_at <= latest
+        and _why_not(sighting, session, networks) is None
+    )
 
 
 def _why_nobody(
-    sighting: Sighting, candidates: Candidates, networks: NetworkBook
+    sighting: Sighting,
+    proven: tuple[PaymentSession, ...],
+    announced: tuple[PaymentSession, ...],
+    candidates: Candidates,
+    networks: NetworkBook,
 ) -> tuple[Verdict, str]:
     """Where exactly one session speaks for itself, why even that is not credited."""
+    if announced:
+        return (
+            "announced_amount_differs",
+            "the transaction was announced for a session that lacks another amount",
+        )
+    if proven:
+        return "payer_has_paid", "sent by a wallet whose payment is complete already"
     claiming = {s.session_id: s for s in (*candidates.by_payer, *candidates.by_hash)}
     if len(claiming) == 1:
         why_not = _why_not(sighting, next(iter(claiming.values())), networks)

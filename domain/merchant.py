@@ -30,10 +30,12 @@ MESSAGE_TYPES = (
     "payment.refunded",
     "payment.retracted",
     "payment.reversed",
+    "payment.reduced",
     "refund.created",
     "refund.failed",
     "refund.reversed",
     "transfer.unmatched",
+    "transfer.reversed",
     "transfer.refunded",
 )
 ENDPOINTS_MAX = 20
@@ -88,6 +90,7 @@ class Merchant(Value):
     display_name: str
     extended_public_keys: dict[Mode, str] = {}
     receiving_addresses: dict[Mode, str] = {}
+    known_wallets: tuple[str, ...] = ()  # that were ever receiving addresses
     tolerances: dict[Mode, Tolerance] = {}
     refund_wallets: dict[Mode, RefundWallet] = {}
     api_keys: dict[UUID, ApiKey] = {}
@@ -187,7 +190,8 @@ def evolve(merchant: Merchant | None, event: e.Event) -> Merchant:
             return merchant.changed(extended_public_keys=keys)
         case e.ReceivingAddressSet():
             addresses = {**merchant.receiving_addresses, event.mode: event.address}
-            return merchant.changed(receiving_addresses=addresses)
+            known = dict.fromkeys((*merchant.known_wallets, event.address))
+            return merchant.changed(receiving_addresses=addresses, known_wallets=tuple(known))
         case e.ToleranceSet():
             tolerance = Tolerance(
                 absolute_micros=event.absolute_micros, basis_points=event.basis_points

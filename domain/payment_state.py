@@ -143,8 +143,6 @@ class PaymentSession(Value):
                 return "completed"
             whole = self.refunded.units >= self.confirmed.units
             return "refunded" if whole else "partially_refunded"
-        if self.ended == "cancelled":
-            return "failed"
         if self.covered:
             return "confirming"
         return "failed" if self.ended else "pending"

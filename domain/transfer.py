@@ -69,6 +69,8 @@ def decide(command: c.TransferCommand, transfer: OnchainTransfer | None) -> tupl
     match command:
         case c.AssignTransfer():
             return _assign(command, transfer)
+        case c.ReconsiderTransfer():
+            return _reconsider(command, transfer)
         case c.AcceptTransfer():
             reason = _decidable(command.reason, transfer)
             accepted = e.OnchainTransferAccepted(
@@ -121,6 +123,22 @@ def _assign(command: c.AssignTransfer, transfer: OnchainTransfer) -> tuple[e.Eve
             merchant_id=transfer.merchant_id,
             verdict=command.verdict,
             reason=reason,
+        ),
+    )
+
+
+def _reconsider(command: c.ReconsiderTransfer, transfer: OnchainTransfer) -> tuple[e.Event, ...]:
+    whose = command.attribution
+    news = (whose.verdict, whose.reason) != (transfer.verdict, transfer.reason)
+    if not transfer.waits or whose.purpose != "unmatched" or not news:
+        return ()
+    return (
+        e.OnchainTransferUnmatched(
+            at=command.at,
+            transfer_id=transfer.sighting.transfer_id,
+            merchant_id=transfer.merchant_id,
+            verdict=whose.verdict,
+            reason=whose.reason,
         ),
     )
 

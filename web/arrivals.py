@@ -70,6 +70,8 @@ def _why(session: PaymentSession, transfer: OnchainTransfer, networks: NetworkBo
             return "Its transaction was named for several open payments."
         case "announced_amount_differs":
             return "Only the exact amount that is missing is credited by a transaction hash alone."
+        case "payer_has_paid":
+            return "The payment this wallet has signed for is complete already."
         case "awaits_confirmation":
             return (
                 "Its transaction was named for this payment. It is credited once it is confirmed."

@@ -16,7 +16,7 @@ from domain.errors import (
 )
 from domain.payment import PaymentSession
 from tests.application.desk import CALLER, STRANGER, Desk, at_wallet, in_mode
-from tests.examples import PAYER, RECEIVING, usd
+from tests.examples import PAYER, RECEIVING, sighting, usd
 
 OTHER = "0x" + "fe" * 20
 SEEDS = range(60)
@@ -127,6 +127,39 @@ async def test_a_claim_for_a_closed_session_makes_nothing_ambiguous() -> None:
     await desk.cancel(one)
     await desk.pay(at_wallet())
     assert (await desk.transfer(at_wallet())).subject_id == two.session_id
+
+
+async def test_what_is_in_the_way_is_said_anew_when_it_has_changed() -> None:
+    desk = Desk()
+    one, two, seen = await desk.open(1), await desk.open(2), at_wallet()
+    await desk.tell("observed", seen)
+    verdicts = [(await desk.transfer(seen)).verdict]
+    await desk.claims.announce(one.session_id, seen.tx_hash)
+    verdicts.append((await desk.transfer(seen)).verdict)
+    await desk.claims.announce(two.session_id, seen.tx_hash)
+    verdicts.append((await desk.transfer(seen)).verdict)
+    await desk.tell("confirmed", seen)
+    verdicts.append((await desk.transfer(seen)).verdict)
+    assert verdicts == [
+        "unknown_sender",
+        "awaits_confirmation",
+        "ambiguous_hash",
+        "ambiguous_hash",
+    ]
+    assert len(await desk.facts(e.OnchainTransferUnmatched)) == 3
+
+
+async def test_the_second_purchase_of_a_returning_customer_is_the_second() -> None:
+    desk = Desk()
+    first, second = await desk.open(1), await desk.open(2)
+    await desk.claims.prove_payer(first.session_id, PAYER, signed())
+    await desk.pay(at_wallet())
+    again = sighting(tx="77", recipient=RECEIVING)
+    await desk.pay(again)
+    assert (await desk.transfer(again)).verdict == "payer_has_paid"
+    await desk.claims.announce(second.session_id, again.tx_hash)
+    assert (await desk.session(first)).exceptions == ()
+    assert (await desk.session(second)).status == "completed"
 
 
 # ---------------------------------------------------------------- refused

@@ -11,7 +11,15 @@ from application.deciders import PAYMENT
 from domain import commands as c
 from domain.commands import Attribution
 from domain.events import Sighting
-from domain.matching import NOBODY, AddressOwner, Candidates, Verdict, attribute, concerns
+from domain.matching import (
+    CLOCK_SLACK_SECONDS,
+    NOBODY,
+    AddressOwner,
+    Candidates,
+    Verdict,
+    attribute,
+    concerns,
+)
 from domain.networks import POLYGON, NetworkBook
 from domain.payment import PaymentSession
 from tests.domain.steps import AT_WALLET, observe
@@ -35,6 +43,7 @@ BOOK = NetworkBook(networks=(LOCAL, POLYGON))
 BRIDGED = POLYGON.tokens[2]  # USDC.e
 GRACE_END = CREATED.expires_at + timedelta(seconds=CREATED.grace_seconds)
 JUST = timedelta(microseconds=1)
+SLACK = timedelta(seconds=CLOCK_SLACK_SECONDS)
 
 AT_ADDRESS = AddressOwner(
     purpose="payment_session", subject_id=SESSION_ID, merchant_id=MERCHANT_ID
@@ -65,6 +74,9 @@ def full(session: PaymentSession) -> PaymentSession:
     for event in PAYMENT.decide(observe(sighting(tx="99")), session):
         session = PAYMENT.evolve(session, event)
     return session
+
+
+PAID = full(ONE)
 
 
 @dataclass(frozen=True)
@@ -201,6 +213,13 @@ CASES = (
         Candidates(by_hash=(ONE,)),
     ),
     Case(
+        "payer_has_paid",
+        "sent by a wallet whose payment is complete already",
+        TO_WALLET,
+        WALLET_OF,
+        Candidates(by_payer=(PAID,)),
+    ),
+    Case(
         "awaits_confirmation",
         "the transaction was announced for a session; it is credited once it is confirmed, "
         "unless it is announced for another one too",
@@ -248,8 +267,27 @@ def test_two_who_signed_are_ambiguous_even_if_one_of_them_announced_it_too() -> 
 
 def test_of_two_who_signed_the_one_that_lacks_money_is_meant() -> None:
     assert verdict(Candidates(by_payer=(full(ONE), TWO))) == ("payer_proven", TWO.session_id)
-    assert verdict(Candidates(by_payer=(full(ONE), full(TWO)))) == ("ambiguous_payer", None)
-    assert verdict(Candidates(by_payer=(full(ONE),))) == ("payer_proven", ONE.session_id)
+    assert verdict(Candidates(by_payer=(full(ONE), full(TWO)))) == ("payer_has_paid", None)
+    assert verdict(Candidates(by_payer=(full(ONE),))) == ("payer_has_paid", None)
+
+
+def test_who_has_paid_one_session_and_announces_for_the_next_means_the_next() -> None:
+    said = verdict(Candidates(by_payer=(full(ONE),), by_hash=(TWO,)))
+    assert said == ("hash_announced", TWO.session_id)
+
+
+def test_announcing_for_a_session_of_another_price_holds_up_nobody() -> None:
+    cent = shared(7, due=usd("0.01"), tolerance=usd("0"))
+    assert verdict(Candidates(by_hash=(cent, ONE))) == ("hash_announced", ONE.session_id)
+    assert verdict(Candidates(by_hash=(cent,)))[0] == "announced_amount_differs"
+
+
+def test_sessions_of_another_merchant_never_get_it() -> None:
+    strange = shared(9, merchant_id=UUID(int=0xBAD))
+    for candidates in (Candidates(by_payer=(strange,)), Candidates(by_hash=(strange,))):
+        assert verdict(candidates) == ("unknown_sender", None)
+    both = Candidates(by_payer=(strange, ONE))
+    assert verdict(both) == ("payer_proven", ONE.session_id)
 
 
 def test_those_that_would_not_be_credited_make_nothing_ambiguous() -> None:
@@ -274,7 +312,7 @@ def test_where_only_one_speaks_for_itself_its_own_reason_is_given() -> None:
 # ---------------------------------------------------------------- announcements
 
 
-@pytest.mark.parametrize(("after", "believed"), [(timedelta(0), True), (JUST, False)])
+@pytest.mark.parametrize(("after", "believed"), [(SLACK, True), (SLACK + JUST, False)])
 def test_a_transaction_older_than_the_session_is_not_believed(
     after: timedelta, *, believed: bool
 ) -> None:
@@ -285,9 +323,10 @@ def test_a_transaction_older_than_the_session_is_not_believed(
     )
 
 
-def test_a_signature_is_believed_of_an_older_transfer_too() -> None:
-    session = shared(1, created_at=TO_WALLET.block_time + JUST)
-    assert verdict(Candidates(by_payer=(session,)))[0] == "payer_proven"
+def test_a_signature_does_not_reach_back_either() -> None:
+    for after, said in ((SLACK, "payer_proven"), (SLACK + JUST, "unknown_sender")):
+        session = shared(1, created_at=TO_WALLET.block_time + after)
+        assert verdict(Candidates(by_payer=(session,)))[0] == said
 
 
 @pytest.mark.parametrize("units", ["9.999999", "10.000001"])

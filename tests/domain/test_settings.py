@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from application.deciders import CLAIM, MERCHANT, POLICY
 from domain import commands as c
 from domain import events as e
+from domain.claim import NOTES_MAX
 from domain.errors import ToleranceOutOfRange
 from domain.merchant import EXACT, Tolerance
 from domain.money import Amount
@@ -168,13 +169,28 @@ def test_a_tolerance_is_set_per_mode_and_within_bounds() -> None:
 def test_a_receiving_address_is_set_per_mode_and_once() -> None:
     command = c.SetReceivingAddress(at=AT, mode="test", address=RECEIVING)
     story = SHOP.when(command).gives(e.ReceivingAddressSet(at=AT, mode="test", address=RECEIVING))
-    assert changes(SHOP.state, story.state) == {"receiving_addresses": {"test": RECEIVING}}
+    assert changes(SHOP.state, story.state) == {
+        "receiving_addresses": {"test": RECEIVING},
+        "known_wallets": (RECEIVING,),
+    }
     assert story.when(command).events() == ()
     live = story.when(command.model_copy(update={"mode": "live"}))
     assert live.then("merchant.receiving_address_set").state.receiving_addresses == {
         "test": RECEIVING,
         "live": RECEIVING,
     }
+
+
+def test_a_replaced_receiving_address_stays_known() -> None:
+    other = "0x" + "c0" * 20
+    first = c.SetReceivingAddress(at=AT, mode="test", address=RECEIVING)
+    second = c.SetReceivingAddress(at=AT, mode="test", address=other)
+    story = SHOP.when(first).then("merchant.receiving_address_set")
+    after = story.when(second).then("merchant.receiving_address_set").state
+    assert (after.receiving_addresses, after.known_wallets) == (
+        {"test": other},
+        (RECEIVING, other),
+    )
 
 
 # ---------------------------------------------------------------- evidence
@@ -199,6 +215,17 @@ def test_sessions_and_transfers_meet_on_their_evidence_once_each() -> None:
     looked_at = both.when(again).then("payment_claim.transfer_seen")
     assert looked_at.state.transfers == {SEEN.transfer_id: 4}
     assert looked_at.when(note).events() == (), "an older report says nothing new"
+
+
+def test_a_flood_of_transfers_on_one_piece_of_evidence_is_noted_up_to_a_bound() -> None:
+    story = given(CLAIM)
+    for number in range(NOTES_MAX):
+        note = c.NoteTransfer(at=LATER, transfer_id=f"t{number}", report_number=1)
+        story = story.when(note).then("payment_claim.transfer_seen")
+    one_more = c.NoteTransfer(at=LATER, transfer_id="one more", report_number=1)
+    assert story.when(one_more).events() == ()
+    known = c.NoteTransfer(at=LATER, transfer_id="t0", report_number=2)
+    story.when(known).then("payment_claim.transfer_seen")
     given(CLAIM).when(note).then("payment_claim.transfer_seen")
 
 
