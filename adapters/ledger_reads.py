@@ -1,7 +1,8 @@
 """The books at any position of the log, from the postings and not from a read model.
 
 Shapes  application.statements.Ledger. A posting carries the balance it left, so a balance is one
-        look into an index; a month's movements are a range of the same index.
+        look into an index, and one more for the mode of its entry; a month's movements are a
+        range of the same index.
         Positions have no gaps and `recorded_at` never goes back along them, so a moment is found
         by halving, without an index that every append would pay for.
 Units   base units; a balance is debits less credits.
@@ -12,9 +13,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
+import orjson
+
 from adapters.postgres import Postgres
-from application.statements import CHART, Balance, Booked, Turnover
+from application.statements import CHART, OF_ACCEPTED, Balance, Booked, Turnover
 from domain.journal import account
+from domain.values import Mode
 
 _HEAD = "SELECT coalesce(max(position), 0) FROM es.events"
 
@@ -38,12 +42,13 @@ ORDER BY position DESC, leg DESC LIMIT 1
 """
 
 _BALANCES_AT = """
-SELECT a.account, a.asset, p.balance_after
+SELECT a.account, a.asset, p.balance_after, e.mode
 FROM ledger.accounts a
-CROSS JOIN LATERAL (SELECT x.balance_after FROM ledger.postings x
+CROSS JOIN LATERAL (SELECT x.position, x.balance_after FROM ledger.postings x
                     WHERE x.account = a.account AND x.asset = a.asset
                       AND x.position <= %(position)s
                     ORDER BY x.position DESC, x.leg DESC LIMIT 1) AS p
+JOIN es.events e ON e.position = p.position
 WHERE %(accounts)s::text[] IS NULL OR a.account = ANY(%(accounts)s)
 ORDER BY a.account COLLATE "C", a.asset COLLATE "C"
 """
@@ -58,22 +63,28 @@ GROUP BY account, asset ORDER BY account COLLATE "C", asset COLLATE "C"
 
 # An entry of several postings is one entry. Its stored shape is in tests/golden.
 _BOOKED = """
-SELECT split_part(e.entry ->> 'cause', ' ', 1) AS cause, p.posting #>> '{amount,asset}' AS asset,
+SELECT CASE WHEN 'merchant_payable' IN (split_part(p.posting ->> 'debit', ':', 1),
+                                        split_part(p.posting ->> 'credit', ':', 1))
+            THEN coalesce(%(of_accepted)s::jsonb ->> e.cause, e.cause) ELSE e.cause END AS cause,
+       p.posting #>> '{amount,asset}' AS asset,
        count(*) FILTER (WHERE p.n = 1), sum((p.posting #>> '{amount,units}')::numeric)
-FROM (SELECT convert_from(state, 'UTF8')::jsonb AS entry FROM es.events
-      WHERE merchant_id = %s AND topic = 'journal.entry_posted'
-        AND position > %s AND position <= %s) AS e
+FROM (SELECT x.entry, split_part(x.entry ->> 'cause', ' ', 1) AS cause
+      FROM (SELECT convert_from(state, 'UTF8')::jsonb AS entry FROM es.events
+            WHERE merchant_id = %(merchant_id)s AND topic = 'journal.entry_posted'
+              AND mode = %(mode)s AND position > %(after)s AND position <= %(upto)s) AS x) AS e
 CROSS JOIN LATERAL jsonb_array_elements(e.entry -> 'postings') WITH ORDINALITY AS p (posting, n)
-GROUP BY 1, 2 ORDER BY 1, 2
+GROUP BY 1, 2
 """
+
+_OF_ACCEPTED = orjson.dumps(OF_ACCEPTED).decode()
 
 _COMPLETED = """
 SELECT 'payment.completed', e.fact #>> '{amount,asset}' AS asset, count(*),
        sum((e.fact #>> '{amount,units}')::numeric)
 FROM (SELECT convert_from(state, 'UTF8')::jsonb AS fact FROM es.events
-      WHERE merchant_id = %s AND topic = 'payment.completed'
-        AND position > %s AND position <= %s) AS e
-GROUP BY 2 ORDER BY 2
+      WHERE merchant_id = %(merchant_id)s AND topic = 'payment.completed'
+        AND mode = %(mode)s AND position > %(after)s AND position <= %(upto)s) AS e
+GROUP BY 2
 """
 
 
@@ -108,7 +119,7 @@ class PostgresLedger:
         async with self._postgres.reading() as connection:
             cursor = await connection.execute(_BALANCES_AT, given)
             rows = await cursor.fetchall()
-        return [Balance(name, asset, int(units)) for name, asset, units in rows]
+        return [Balance(name, asset, int(units), mode) for name, asset, units, mode in rows]
 
     async def turnovers(self, merchant_id: UUID, after: int, upto: int) -> Sequence[Turnover]:
         async with self._postgres.reading() as connection:
@@ -118,18 +129,30 @@ class PostgresLedger:
             Turnover(name, asset, int(debits), int(cred)) for name, asset, debits, cred in rows
         ]
 
-    async def booked(self, merchant_id: UUID, after: int, upto: int) -> Sequence[Booked]:
-        return await self._counted(_BOOKED, merchant_id, after, upto)
+    async def booked(
+        self, merchant_id: UUID, mode: Mode, after: int, upto: int
+    ) -> Sequence[Booked]:
+        return await self._counted(_BOOKED, merchant_id, mode, after, upto)
 
-    async def completed(self, merchant_id: UUID, after: int, upto: int) -> Sequence[Booked]:
-        return await self._counted(_COMPLETED, merchant_id, after, upto)
+    async def completed(
+        self, merchant_id: UUID, mode: Mode, after: int, upto: int
+    ) -> Sequence[Booked]:
+        return await self._counted(_COMPLETED, merchant_id, mode, after, upto)
 
     async def _counted(
-        self, statement: str, merchant_id: UUID, after: int, upto: int
+        self, statement: str, merchant_id: UUID, mode: Mode, after: int, upto: int
     ) -> Sequence[Booked]:
+        given = {
+            "merchant_id": merchant_id,
+            "mode": mode,
+            "after": after,
+            "upto": upto,
+            "of_accepted": _OF_ACCEPTED,
+        }
         async with self._postgres.reading() as connection:
-            cursor = await connection.execute(statement.encode(), (merchant_id, after, upto))
+            cursor = await connection.execute(statement.encode(), given)
             rows = await cursor.fetchall()
+        rows.sort()  # by cause and asset, whatever the database's collation
         return [Booked(cause, asset, count, int(units)) for cause, asset, count, units in rows]
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from adapters.postgres import Postgres
 from application.ingest import Terms
 from domain.networks import ConfirmationRule
+from domain.payment import PaymentSession
 
 STRAYS_MAX = 20
 
@@ -20,6 +21,13 @@ _STRAYS = """
 SELECT stream_id FROM rm.transfers
 WHERE purpose = 'unmatched' AND merchant_id = %s AND network = %s AND recipient = %s
 ORDER BY position LIMIT %s
+"""
+# No index of its own: a merchant's newer transfers are read by theirs, which a person waits for.
+_ELSEWHERE = """
+SELECT stream_id FROM rm.transfers
+WHERE merchant_id = %(merchant_id)s AND position > %(after)s AND purpose = 'payment_session'
+  AND network = %(network)s AND recipient = %(address)s AND subject_id <> %(session_id)s
+ORDER BY position LIMIT %(limit)s
 """
 
 
@@ -44,4 +52,18 @@ class PostgresSupportReads:
         given = (merchant_id, network, address, STRAYS_MAX)
         async with self._postgres.reading() as connection:
             cursor = await connection.execute(_STRAYS, given)
+            return [row[0] for row in await cursor.fetchall()]
+
+    async def elsewhere(self, session: PaymentSession, after: int) -> Sequence[UUID]:
+        """Streams of transfers to the session's address that another session got."""
+        given = {
+            "merchant_id": session.merchant_id,
+            "after": after,
+            "network": session.network,
+            "address": session.deposit_address,
+            "session_id": session.session_id,
+            "limit": STRAYS_MAX,
+        }
+        async with self._postgres.reading() as connection:
+            cursor = await connection.execute(_ELSEWHERE, given)
             return [row[0] for row in await cursor.fetchall()]

@@ -10,6 +10,7 @@ from typing import Literal, Self
 from pydantic import Field
 
 from api.views import View, When
+from application.asset_units import AssetUnits
 from application.statements import (
     CHART,
     AccountLine,
@@ -21,37 +22,28 @@ from application.statements import (
     Statement,
     signed_decimal,
 )
-from domain.networks import NetworkBook
 
 
 class Units:
     """Writes amounts of an asset, and what it is called."""
 
-    def __init__(self, networks: NetworkBook) -> None:
-        self._networks = networks
-        self._names = {
-            asset: network.name
-            for network in networks.networks
-            for asset in (
-                network.coin_asset,
-                *(network.asset(token) for token in network.tokens),
-            )
-        }
+    def __init__(self, known: AssetUnits) -> None:
+        self.known = known
 
     def text(self, units: int, asset: str) -> str:
-        return signed_decimal(units, self._networks.unit_of(asset)[1])
+        return signed_decimal(units, self.known.of(asset).decimals)
 
     def token(self, asset: str) -> str:
-        return self._networks.unit_of(asset)[0]
+        return self.known.of(asset).symbol
 
-    def network(self, asset: str) -> str | None:
-        return self._names.get(asset)
+    def network(self, asset: str) -> str:
+        return self.known.of(asset).network
 
 
 class AssetView(View):
     asset: str = Field(description="CAIP-19.")
     token: str
-    network: str | None
+    network: str
 
 
 class BalanceView(AssetView):
@@ -129,8 +121,8 @@ class StatementView(View):
     invoice: InvoiceView
 
     @classmethod
-    def of(cls, statement: Statement, networks: NetworkBook) -> Self:
-        units = Units(networks)
+    def of(cls, statement: Statement, known: AssetUnits) -> Self:
+        units = Units(known)
         return cls(
             merchant_id=statement.merchant_id.hex,
             month=str(statement.month),
@@ -143,7 +135,7 @@ class StatementView(View):
             payments_completed=tuple(_payments(each, units) for each in statement.completed),
             activity=tuple(_activity(each, units) for each in statement.activity),
             accounts=tuple(_account(each, units) for each in statement.accounts),
-            invoice=_invoice(statement.invoice, units, networks),
+            invoice=_invoice(statement.invoice, units),
         )
 
 
@@ -202,11 +194,11 @@ def _activity(line: ActivityLine, units: Units) -> ActivityView:
     )
 
 
-def _invoice(invoice: Invoice, units: Units, networks: NetworkBook) -> InvoiceView:
+def _invoice(invoice: Invoice, units: Units) -> InvoiceView:
     return InvoiceView(
         number=invoice.number,
         lines=tuple(_invoice_line(each, units) for each in invoice.lines),
-        total_usd=invoice.total_usd(networks),
+        total_usd=invoice.total_usd(units.known),
     )
 
 

@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+import structlog
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
@@ -9,9 +10,10 @@ from starlette.responses import Response
 from api.routing import gateway_router, json_response, needs
 from api.services import Gateway, Who
 from api.statement_views import BalancesView, StatementView, Units
-from application.statements import month_of
+from application.statements import AHEAD_SECONDS, month_of
 
 POSITION_MAX = 2**62
+log = structlog.get_logger(__name__)
 router = gateway_router("/v1", "Books")
 
 
@@ -36,7 +38,9 @@ async def get_balances(
     position, held = await gateway.statements.balances(
         who.merchant_id, who.mode, query.at_position
     )
-    shown = BalancesView.of(held, position, Units(gateway.networks), live=who.mode == "live")
+    shown = BalancesView.of(
+        held, position, Units(gateway.statements.units), live=who.mode == "live"
+    )
     return json_response(shown.encoded())
 
 
@@ -49,4 +53,6 @@ async def get_balances(
 async def get_statement(month: str, who: Who, gateway: Gateway) -> Response:
     """A month of your books, in UTC, with its invoice; preliminary until the month is over."""
     statement = await gateway.statements.statement(who.merchant_id, who.mode, month_of(month))
-    return json_response(StatementView.of(statement, gateway.networks).encoded())
+    if statement.recorded_ahead:
+        log.error("recorded_in_the_future", seconds_min=AHEAD_SECONDS)
+    return json_response(StatementView.of(statement, gateway.statements.units).encoded())

@@ -5,32 +5,35 @@ Shapes  A month is a range of log positions: all that was recorded in it, in UTC
         back along the log, so nothing can be added to a month whose end has passed, while a
         late report may well tell of a transfer that was mined before. A refund or a reversal
         therefore stands in the month in which the books learnt of it.
-        A month is preliminary until the log holds something younger than its end, or until
-        CLOSING_SECONDS after it, by which time no transaction of that month can still be open.
+        A month is preliminary while it runs, and after its end until the log holds something
+        younger, or CLOSING_SECONDS have passed: no transaction of it can be open by then.
+        Whether an asset is live or test money, the log says: its facts carry the mode.
 Units   base units. A balance is debits less credits, so an account that is credit-normal has a
         negative one; AccountLine turns it to the account's own side.
-Errors  MonthMalformed, MonthAhead, PositionAhead; ports.StoreUnavailable.
+Errors  MonthMalformed, MonthAhead, PositionAhead; AssetUnknown (application/asset_units.py);
+        ports.StoreUnavailable.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal, Protocol
 from uuid import UUID
 
+from application.asset_units import AssetUnits
 from application.ports import Clock
 from domain.errors import MonthAhead, MonthMalformed, PositionAhead
 from domain.journal import account
 from domain.money import decimal_of
-from domain.networks import KNOWN_NETWORKS, Network, NetworkBook
+from domain.networks import NetworkBook
 from domain.values import Mode
 
 Side = Literal["debit", "credit"]
 CLOSING_SECONDS = 900  # longer than any transaction may take and any clock may be wrong
+AHEAD_SECONDS = 300  # recorded so far in the future: a clock was wrong
 MONTH_FIRST = 2020 * 12  # January 2020
 _MONTH = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
-_CHAIN = re.compile(r"eip155:([0-9]+)/")
 
 # The chart of accounts: each kind with its normal side and what it holds, as people read it.
 CHART: dict[str, tuple[Side, str]] = {
@@ -49,6 +52,12 @@ CHART: dict[str, tuple[Side, str]] = {
     "gas_paid": ("credit", "the same, gone from your refund wallet"),
 }
 
+# What was accepted before it was safe never stands in suspense: its entry says so by its account,
+# and a statement by a cause of its own.
+OF_ACCEPTED = {
+    "onchain_transfer.confirmed": "onchain_transfer.confirmed, accepted",
+    "onchain_transfer.reversed": "onchain_transfer.reversed, accepted",
+}
 # What a fact that posts means on a statement: its group, and its words.
 ACTIVITY: dict[str, tuple[str, str]] = {
     "transfer.confirmed": ("payments", "transfers confirmed"),
@@ -67,6 +76,8 @@ ACTIVITY: dict[str, tuple[str, str]] = {
     "onchain_transfer.reversed": ("inbox", "removed from it by a reorg"),
     "onchain_transfer.assigned": ("inbox", "assigned to a payment"),
     "onchain_transfer.accepted": ("inbox", "accepted"),
+    "onchain_transfer.confirmed, accepted": ("inbox", "confirmed, accepted before"),
+    "onchain_transfer.reversed, accepted": ("inbox", "accepted, removed by a reorg"),
     "onchain_transfer.dismissed": ("inbox", "dismissed"),
     "onchain_transfer.refunded": ("inbox", "refunded"),
     "onchain_transfer.refund_reversed": ("inbox", "refunds taken out by a reorg"),
@@ -88,6 +99,7 @@ class Balance:
     account: str
     asset: str
     units: int  # debits less credits
+    mode: Mode | None = None  # of the newest entry here; every entry of an asset has the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +116,7 @@ class Turnover:
 class Booked:
     """Journal entries of one cause and asset: how many, and their postings' sum."""
 
-    cause: str  # the fact's name
+    cause: str  # the fact's name, or one of OF_ACCEPTED
     asset: str
     count: int
     units: int
@@ -133,9 +145,13 @@ class Ledger(Protocol):
         """A merchant's accounts with postings after one position, up to another."""
         ...
 
-    async def booked(self, merchant_id: UUID, after: int, upto: int) -> Sequence[Booked]: ...
+    async def booked(
+        self, merchant_id: UUID, mode: Mode, after: int, upto: int
+    ) -> Sequence[Booked]: ...
 
-    async def completed(self, merchant_id: UUID, after: int, upto: int) -> Sequence[Booked]:
+    async def completed(
+        self, merchant_id: UUID, mode: Mode, after: int, upto: int
+    ) -> Sequence[Booked]:
         """Payments completed in this range, and the amounts they were completed with."""
         ...
 
@@ -207,9 +223,9 @@ class Invoice:
     number: str
     lines: tuple[InvoiceLine, ...]
 
-    def total_usd(self, networks: NetworkBook) -> str:
+    def total_usd(self, of: AssetUnits) -> str:
         """The exact sum in dollars: a token is a dollar, and nothing is rounded again."""
-        found = [(line.units, networks.unit_of(line.asset)[1]) for line in self.lines]
+        found = [(line.units, of.of(line.asset).decimals) for line in self.lines]
         places = max((decimals for _, decimals in found), default=2)
         units = sum(units * 10 ** (places - decimals) for units, decimals in found)
         return signed_decimal(units, places)
@@ -221,6 +237,7 @@ class Statement:
     mode: Mode
     month: Month
     preliminary: bool
+    recorded_ahead: bool  # the log holds facts of the future: see docs/guides/books.md
     after_position: int  # the month begins after this one
     position: int  # and ends with this one
     accounts: tuple[AccountLine, ...]
@@ -233,9 +250,7 @@ class Statements:
     def __init__(self, ledger: Ledger, networks: NetworkBook, clock: Clock) -> None:
         self.ledger = ledger
         self._clock = clock
-        self._chains: dict[str, Network] = {
-            str(network.chain_id): network for network in (*KNOWN_NETWORKS, *networks.networks)
-        }
+        self.units = AssetUnits(networks)
 
     async def balances(
         self, merchant_id: UUID, mode: Mode, position: int | None = None
@@ -243,7 +258,9 @@ class Statements:
         """The position, and what each of the merchant's accounts held there."""
         at = await self.position(position)
         held = await self.ledger.balances_at(at, merchant_id)
-        return at, tuple(each for each in held if self._mode(each.asset) == mode)
+        mine = tuple(each for each in held if each.mode == mode)
+        self._refuse_unknown(each.asset for each in mine)
+        return at, mine
 
     async def position(self, wanted: int | None) -> int:
         """The head, or an earlier position that somebody asks for. Raises PositionAhead."""
@@ -261,18 +278,23 @@ class Statements:
         head = await self.ledger.head()
         upto = min(head, await self.ledger.position_before(month.ends))
         over = now >= month.ends + timedelta(seconds=CLOSING_SECONDS)
-        booked = self._of(mode, await self.ledger.booked(merchant_id, after, upto))
-        completed = self._of(mode, await self.ledger.completed(merchant_id, after, upto))
+        ahead = await self.ledger.position_before(now + timedelta(seconds=AHEAD_SECONDS)) < head
+        booked = await self.ledger.booked(merchant_id, mode, after, upto)
+        completed = await self.ledger.completed(merchant_id, mode, after, upto)
+        accounts = await self._accounts(merchant_id, mode, after, upto)
+        self._refuse_unknown(each.asset for each in (*booked, *completed))
+        self._refuse_unknown(line.asset for line in accounts)
         return Statement(
             merchant_id=merchant_id,
             mode=mode,
             month=month,
-            preliminary=upto == head and not over,
+            preliminary=now < month.ends or (upto == head and not over),
+            recorded_ahead=ahead,
             after_position=after,
             position=upto,
-            accounts=await self._accounts(merchant_id, mode, after, upto),
+            accounts=accounts,
             activity=_activity(booked),
-            completed=completed,
+            completed=tuple(completed),
             invoice=Invoice(
                 invoice_number(merchant_id, mode, month), _invoice_lines(booked, completed)
             ),
@@ -285,6 +307,11 @@ class Statements:
             (each.account, each.asset): each.units
             for each in await self.ledger.balances_at(after, merchant_id)
         }
+        there = {
+            (each.account, each.asset)
+            for each in await self.ledger.balances_at(upto, merchant_id)
+            if each.mode == mode
+        }
         moved = {
             (each.account, each.asset): each
             for each in await self.ledger.turnovers(merchant_id, after, upto)
@@ -292,9 +319,7 @@ class Statements:
         lines: list[AccountLine] = []
         for kind, (side, _) in CHART.items():
             name = account(kind, merchant_id)
-            for asset in sorted({a for n, a in (*opening, *moved) if n == name}):
-                if self._mode(asset) != mode:
-                    continue
+            for asset in sorted(asset for held, asset in there if held == name):
                 turnover = moved.get((name, asset), Turnover(name, asset, 0, 0))
                 began = opening.get((name, asset), 0)
                 ended = began + turnover.debits - turnover.credits
@@ -306,14 +331,9 @@ class Statements:
                 )
         return tuple(lines)
 
-    def _of(self, mode: Mode, booked: Sequence[Booked]) -> tuple[Booked, ...]:
-        return tuple(each for each in booked if self._mode(each.asset) == mode)
-
-    def _mode(self, asset: str) -> Mode:
-        """A network has one mode. One that nobody knows any more was a real one."""
-        found = _CHAIN.match(asset)
-        network = self._chains.get(found[1]) if found is not None else None
-        return network.mode if network is not None else "live"
+    def _refuse_unknown(self, assets: Iterable[str]) -> None:
+        for asset in assets:
+            self.units.of(asset)
 
 
 def _activity(booked: Sequence[Booked]) -> tuple[ActivityLine, ...]:

@@ -9,20 +9,27 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import orjson
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from api.statement_views import StatementView
+from application.asset_units import AssetUnits
 from application.deciders import MERCHANT
 from application.reads import TrialBalance
-from application.statements import Balance, month_of, signed_decimal
+from application.statements import AHEAD_SECONDS, Balance, month_of
 from domain.networks import NetworkBook
 from domain.values import Mode
 from gateway import bootstrap
 from gateway.failures import GatewayError
 from gateway.settings import Settings
+from gateway.tables import asset_text, console, figure, folding
+
+_AHEAD = (
+    f"the log holds facts that were recorded {AHEAD_SECONDS} seconds or more in the future: a "
+    "clock is or was wrong (docs/guides/books.md, A clock that was wrong)"
+)
 
 
 async def statement(
@@ -35,12 +42,15 @@ async def statement(
         if known is None:
             raise GatewayError(f"there is no merchant {merchant}")
         wanted = month_of(month)
-        found = await bootstrap.statements(core).statement(merchant_id, mode, wanted)
-        view = StatementView.of(found, core.networks)
+        statements = bootstrap.statements(core)
+        found = await statements.statement(merchant_id, mode, wanted)
+        view = StatementView.of(found, statements.units)
+    if found.recorded_ahead:
+        sys.stderr.write(_AHEAD + "\n")
     if as_json:
         sys.stdout.write(view.encoded().decode() + "\n")
         return
-    Console().print(page(view, known.display_name))
+    console().print(page(view, known.display_name))
 
 
 def merchant_of(text: str) -> UUID:
@@ -114,17 +124,15 @@ def _invoice(view: StatementView) -> Table:
     return table
 
 
+_WORDS = frozenset({"group", "what", "token", "account", "for"})
+
+
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
-    words = {"group", "what", "token", "account", "for"}
-    for column in columns:
-        left = column in words
-        table.add_column(column, justify="left" if left else "right", overflow="fold")
-    return table
+    return folding(title, *columns, left=_WORDS)
 
 
-def _asset(token: str, network: str | None) -> str:
-    return f"{token} on {network}" if network else token
+def _asset(token: str, network: str) -> str:
+    return f"{token} on {network}"
 
 
 def _signed(text: str) -> Text:
@@ -147,9 +155,9 @@ async def trial_balance_at(settings: Settings, position: int, *, as_json: bool) 
         found = {"trial_balance": shown, "position": at}
         sys.stdout.write(orjson.dumps(found).decode() + "\n")
     else:
-        console = Console()
-        console.print(balances_table(held, networks, f"Accounts at position {at}"))
-        console.print(totals_at_table(totals, networks))
+        out = console()
+        out.print(balances_table(held, networks, f"Accounts at position {at}"))
+        out.print(totals_at_table(totals, networks))
     return 0 if all(line.difference == 0 for line in totals) else 1
 
 
@@ -164,18 +172,19 @@ def totals_of(held: Sequence[Balance]) -> list[TrialBalance]:
 
 def balances_table(held: Sequence[Balance], networks: NetworkBook, title: str) -> Table:
     table = _table(title, "account", "token", "debit balance", "credit balance")
+    units = AssetUnits(networks)
     for each in held:
-        symbol, decimals = networks.unit_of(each.asset)
-        text = signed_decimal(abs(each.units), decimals)
+        text = figure(units, abs(each.units), each.asset)
         sides = ("", text) if each.units < 0 else (text, "")
-        table.add_row(each.account, symbol, *sides)
+        table.add_row(each.account, asset_text(units, each.asset), *sides)
     return table
 
 
 def totals_at_table(totals: Sequence[TrialBalance], networks: NetworkBook) -> Table:
     table = _table("Trial balance", "token", "debit balances", "credit balances", "difference")
+    units = AssetUnits(networks)
     for line in totals:
-        symbol, decimals = networks.unit_of(line.asset)
         figures = (line.debits, line.credits, line.difference)
-        table.add_row(symbol, *(signed_decimal(units, decimals) for units in figures))
+        shown = (figure(units, each, line.asset) for each in figures)
+        table.add_row(asset_text(units, line.asset), *shown)
     return table

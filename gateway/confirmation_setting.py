@@ -2,12 +2,14 @@
 
 Shapes  First the rule for every amount, then FROM_USD:RULE for amounts from so many whole dollars
         on, the smallest first. A rule is a number of blocks, `safe` or `finalized`.
+        A larger amount never asks for less: after a tag no number of blocks may follow, as
+        nobody can say how many make a safe one.
         A transfer is judged by all that its address has received of the same token.
 Errors  ValueError in words for the operator; gateway/settings.py names the variable.
 """
 
 import re
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import get_args
 
 from domain.networks import TIERS_MAX, AmountTier, ConfirmationPolicy, ConfirmationRule, Finality
@@ -42,10 +44,22 @@ def written_policy(raw: object) -> object:
     for before, after in pairwise(policy.tiers):
         if after.from_usd <= before.from_usd:
             raise ValueError(f"{after.from_usd} comes after {before.from_usd}: smallest first")
-    for easier, harder in pairwise([policy.rule, *(tier.rule for tier in policy.tiers)]):
+    _refuse_easier(policy)
+    return policy
+
+
+def _refuse_easier(policy: WrittenPolicy) -> None:
+    """Each rule beside all before it: what stands between two must not hide which is easier."""
+    steps = [AmountTier(from_usd=1, rule=policy.rule), *policy.tiers]
+    for before, after in combinations(steps, 2):
+        easier, harder = before.rule, after.rule
+        if easier.tag is not None and harder.tag is None:
+            raise ValueError(
+                f"{after.from_usd}:{harder.blocks} counts blocks, after a smaller amount asks for "
+                f"{easier.text}: give a tag"
+            )
         if _is_easier(harder, easier):
             raise ValueError(f"a larger amount asks for {harder.text}, a smaller {easier.text}")
-    return policy
 
 
 def _tier(part: str) -> AmountTier:

@@ -1,7 +1,7 @@
 """`gateway explain`: what happened, who did it, why, and what is awaited; for a support desk.
 
 Shapes  ps_… tells a payment with its transfers, refunds, webhooks and strays at its address;
-        rf_… a refund; tr_… a transfer; wd_… a delivery. Facts come from the log alone, so what
+        rf_… a refund; tr_…, or CHAIN:TX:LOG, a transfer; wd_… a delivery. Facts come from the log alone, so what
         is told is what is true; only the chain's head, the terms of what waits and the strays
         come from tables. One thing that is a fact of two streams is told once.
 Errors  GatewayError for an id of nothing.
@@ -45,8 +45,9 @@ from gateway.explain_next import (
     transfer_standing,
 )
 from gateway.explain_sentences import told
-from gateway.explain_words import Told, Words, keys_of, moment
+from gateway.explain_words import BY_PERSON, Told, Words, keys_of, moment, said
 from gateway.failures import GatewayError
+from gateway.operate_inbox import CHAIN_TRANSFER
 from workers.dispatcher import delivery_id_of
 
 S = TypeVar("S")
@@ -74,6 +75,13 @@ class SupportReads(Protocol):
 
     async def strays(self, merchant_id: UUID, network: str, address: str) -> Sequence[UUID]: ...
 
+    async def elsewhere(self, session: PaymentSession, after: int) -> Sequence[UUID]:
+        """Streams of transfers to the session's address that another session got.
+
+        Those that began after this position of the log: its own, when the address is its own.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -90,7 +98,7 @@ class Explanation:
     standing: Standing
     entries: tuple[Entry, ...]
     webhooks: tuple[str, ...] = ()
-    inbox: tuple[str, ...] = ()
+    inbox: tuple[str, ...] = ()  # also what was in it, and another session got
 
 
 class Explainer:
@@ -109,6 +117,8 @@ class Explainer:
         self._write = write
 
     async def explain(self, text: str, at: datetime) -> Explanation:
+        if CHAIN_TRANSFER.fullmatch(text):
+            text = public_id("tr", transfer_stream_id(text))
         prefix = text.partition("_")[0]
         try:
             identity = parse_public_id(prefix, text)
@@ -124,7 +134,9 @@ class Explainer:
             case "wd" if identity:
                 return await self._delivery(text, identity)
             case _:
-                raise GatewayError(f"{text!r} cannot be explained: give ps_…, rf_…, tr_… or wd_…")
+                raise GatewayError(
+                    f"{text!r} cannot be explained: give ps_…, rf_…, tr_…, CHAIN:TX:LOG or wd_…"
+                )
 
     # ------------------------------------------------------------ one of each
 
@@ -146,7 +158,7 @@ class Explainer:
             standing=session_standing(session, chain, words, at),
             entries=_entries([facts, *transfers, *refunds], words),
             webhooks=await self._webhooks(facts, merchant, session.mode),
-            inbox=await self._strays(session, words),
+            inbox=await self._strays(session, words, facts[0].position),
         )
 
     async def _refund(self, text: str, refund_id: UUID) -> Explanation:
@@ -233,19 +245,23 @@ class Explainer:
                     lines.append(_delivery_line(_folded(DELIVERY, tries), tries, urls))
         return tuple(lines)
 
-    async def _strays(self, session: PaymentSession, words: Words) -> tuple[str, ...]:
-        """Transfers in the inbox that came to the session's address, or by its evidence."""
+    async def _strays(
+        self, session: PaymentSession, words: Words, created: int
+    ) -> tuple[str, ...]:
+        """Transfers to the session's address, or by its evidence, that it has not got."""
         if session.pay_by == "deposit_address":
-            found = await self._reads.strays(
-                session.merchant_id, session.network, session.deposit_address
-            )
+            place = (session.merchant_id, session.network, session.deposit_address)
+            found = [
+                *await self._reads.strays(*place),
+                *await self._reads.elsewhere(session, created),
+            ]
         else:
             found = await self._by_evidence(session)
         lines: list[str] = []
         for stream_id in found:
             facts = await self._read(TRANSFER, stream_id)
             transfer = _folded(TRANSFER, facts)
-            if transfer.purpose == "unmatched":
+            if transfer.subject_id != session.session_id:
                 lines.append(_stray_line(stream_id, transfer, words))
         return tuple(lines)
 
@@ -334,9 +350,15 @@ def _delivery_line(delivery: WebhookDelivery, facts: Facts, urls: dict[UUID, str
 def _stray_line(stream_id: UUID, transfer: OnchainTransfer, words: Words) -> str:
     sighting = transfer.sighting
     state: str = "waits in the inbox" if transfer.waits else transfer.resolution
+    why = f"{transfer.reason} ({transfer.verdict})"
+    if transfer.subject_id is not None:
+        other = public_id("ps", transfer.subject_id)
+        state = f"counts towards {other}"
+        if transfer.verdict == BY_PERSON:
+            state, why = f"assigned to {other} by hand", said(transfer.reason) or ""
     if not transfer.on_chain:
-        state = "gone from the chain"
+        state = f"gone from the chain, {state}" if transfer.subject_id else "gone from the chain"
     return (
         f"{public_id('tr', stream_id)}: {words.amount(sighting.amount)} from "
-        f"{words.write(sighting.sender)}, {state}: {transfer.reason} ({transfer.verdict})"
+        f"{words.write(sighting.sender)}, {state}: {why}"
     )

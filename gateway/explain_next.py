@@ -13,7 +13,8 @@ from domain.networks import Network
 from domain.payment import PaymentSession
 from domain.refund import Refund
 from domain.transfer import OnchainTransfer
-from gateway.explain_words import Words, moment, refund_name
+from domain.values import public_id
+from gateway.explain_words import BY_PERSON, Words, moment, refund_name, said
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,9 @@ class Chain:
     doubted: frozenset[str] = frozenset()  # seen by one provider, where that is not enough
 
 
+_LOST = frozenset({"retracted", "reversed"})
+
+
 def session_standing(
     session: PaymentSession, chain: Chain, words: Words, at: datetime
 ) -> Standing:
@@ -46,18 +50,24 @@ def session_standing(
         if one.status == "reserved"
     ]
     now = [_status(session, words, at), *_differently(session, words)]
-    next_ = [*waits, *given_back, _money_to_come(session, words, at)]
+    to_come = [*_evidence(session, at), _money_to_come(session, words, at)]
+    next_ = [*waits, *given_back, *to_come]
     return Standing(tuple(now), tuple(next_))
 
 
 def _status(session: PaymentSession, words: Words, at: datetime) -> str:
+    """What has arrived; and what went back, whatever has become of the payment since."""
+    status = _arrived(session, words, at)
+    if session.refunded.units:
+        status += f" {words.amount(session.refunded)} has been given back."
+    return status
+
+
+def _arrived(session: PaymentSession, words: Words, at: datetime) -> str:
     due = words.amount(session.due)
     if session.completed_at is not None:
         paid = f"Paid: {words.amount(session.confirmed)} of {due} asked for is confirmed"
-        paid += f", complete since {moment(session.completed_at)}."
-        if session.refunded.units:
-            paid += f" {words.amount(session.refunded)} has been given back."
-        return paid
+        return f"{paid}, complete since {moment(session.completed_at)}."
     if session.ended == "cancelled":
         return "Cancelled: nothing has to be paid."
     if session.covered:
@@ -65,6 +75,8 @@ def _status(session: PaymentSession, words: Words, at: datetime) -> str:
     if session.seen.units:
         missing = words.amount(session.outstanding)
         return f"{words.amount(session.seen)} of {due} has arrived; {missing} is missing."
+    if any(one.status in _LOST for one in session.transfers.values()):
+        return f"What had arrived was lost to a reorg: nothing of {due} is on the chain now."
     if at >= session.expires_at:
         return f"Not paid: nothing of {due} arrived before the window closed."
     return f"Nothing of {due} has arrived yet."
@@ -83,6 +95,22 @@ def _differently(session: PaymentSession, words: Words) -> list[str]:
         "reversed": "A confirmed transfer of it was lost to a reorg.",
     }
     return [sentences[one] for one in session.exceptions]
+
+
+def _evidence(session: PaymentSession, at: datetime) -> list[str]:
+    """Sessions that share a wallet: money alone says nothing of whose it is."""
+    if session.pay_by != "merchant_wallet" or session.seen.units or not session.awaits(at):
+        return []
+    how = (
+        "The payer signs for this payment with the wallet that pays, or names the transaction; "
+        "without that, money to the merchant's wallet goes to the inbox."
+    )
+    if session.proven_payers or session.announced:
+        how = (
+            "Money counts from a wallet that signed for this payment, or in a transaction that "
+            "was named for it; other money to the merchant's wallet goes to the inbox."
+        )
+    return [how]
 
 
 def _money_to_come(session: PaymentSession, words: Words, at: datetime) -> str:
@@ -181,16 +209,23 @@ def transfer_standing(transfer: OnchainTransfer, chain: Chain, words: Words) -> 
     if transfer.status == "observed":
         block = sighting.block_number
         next_.append(waits_for(sighting.transfer_id, block, amount, chain))
-    whose = transfer.reason
-    if transfer.purpose == "unmatched":
-        whose = _DECIDED.get(transfer.resolution, f"It is in the inbox: {transfer.reason}.")
-        if transfer.waits:
-            next_.append(_decide(transfer))
-    else:
-        whose = f"It belongs to somebody: {transfer.reason}."
+    if transfer.waits:
+        next_.append(_decide(transfer))
     if not transfer.on_chain:
         next_.append("If it is mined again, it counts again.")
-    return Standing((now, whose), tuple(next_) or ("Nothing more is awaited.",))
+    return Standing((now, _whose(transfer)), tuple(next_) or ("Nothing more is awaited.",))
+
+
+def _whose(transfer: OnchainTransfer) -> str:
+    if transfer.purpose == "unmatched":
+        return _DECIDED.get(transfer.resolution, f"It is in the inbox: {transfer.reason}.")
+    if transfer.purpose == "refund_float":
+        return f"It tops up the merchant's refund wallet: {transfer.reason}."
+    assert transfer.subject_id is not None, "assigned to a session"
+    session = public_id("ps", transfer.subject_id)
+    if transfer.verdict == BY_PERSON:
+        return f"It was assigned to the payment {session} by hand: {said(transfer.reason)}."
+    return f"It counts towards the payment {session}: {transfer.reason}."
 
 
 def _decide(transfer: OnchainTransfer) -> str:

@@ -70,7 +70,7 @@ def show(found: Explanation, console: Console) -> None:
     _section(console, "Next", found.standing.next)
     _timeline(console, found.entries)
     _section(console, "Webhooks", found.webhooks)
-    _section(console, "In the inbox, concerning this address", found.inbox)
+    _section(console, "Other transfers that concern this payment", found.inbox)
 
 
 def _timeline(console: Console, entries: tuple[Entry, ...]) -> None:

@@ -68,7 +68,7 @@ def _credited(event: e.TransferObserved, words: Words) -> Told:
 
 def _covered(event: e.PaymentCovered, words: Words) -> Told:
     return Told(
-        f"Enough is there: {words.amount(event.seen)} has been seen. Not all of it is safe yet.",
+        f"Enough is there: {words.amount(event.seen)} has been seen.",
         _measure(words),
     )
 

@@ -5,7 +5,16 @@ from typing import Any
 
 from domain import events as e
 from domain.values import public_id
-from gateway.explain_words import Told, Words, by_policy, moment, refund_name, said, tx_of
+from gateway.explain_words import (
+    BY_PERSON,
+    Told,
+    Words,
+    by_policy,
+    moment,
+    refund_name,
+    said,
+    tx_of,
+)
 
 # ---------------------------------------------------------------- transfers on chain
 
@@ -31,7 +40,7 @@ def _assigned(event: e.OnchainTransferAssigned, words: Words) -> Told:
     if event.purpose == "refund_float":
         return Told("It tops up the merchant's refund wallet.", event.reason)
     session = public_id("ps", event.subject_id)
-    if event.verdict == "assigned_by_person":
+    if event.verdict == BY_PERSON:
         return Told(f"Assigned to the payment {session} by hand.", said(event.reason))
     return Told(f"It counts towards the payment {session}.", f"{event.reason} ({event.verdict})")
 

@@ -17,6 +17,8 @@ from domain.money import Amount, decimal_of
 from domain.networks import NetworkBook
 from domain.values import public_id
 
+BY_PERSON = "assigned_by_person"  # the verdict of application/inbox.py
+
 
 @dataclass(frozen=True, slots=True)
 class Told:

@@ -2,6 +2,7 @@
 
 import secrets
 import sys
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from rich.table import Table
 from adapters import keystore
 from adapters import migrate as migrations
 from adapters.addresses import checksum_address
+from application.asset_units import AssetUnits
 from application.deciders import (
     DELIVERY,
     MERCHANT,
@@ -21,15 +23,15 @@ from application.deciders import (
     TRANSFER,
 )
 from application.ports import Recorded, Stream
-from application.reads import TrialBalance
+from application.reads import AccountBalance, TrialBalance
 from domain.errors import PublicIdMalformed
 from domain.events import Event
-from domain.money import decimal_of
 from domain.networks import NetworkBook
 from domain.values import Mode, parse_public_id
 from gateway import bootstrap
 from gateway.failures import GatewayError
 from gateway.settings import Settings
+from gateway.tables import asset_text, console, figure, folding
 from gateway.timeline import timeline
 from projections.schema import ensure_schemas
 
@@ -117,35 +119,36 @@ async def trial_balance(settings: Settings, *, as_json: bool) -> int:
         shown = {line.asset: str(line.difference) for line in totals}
         print(orjson.dumps({"trial_balance": shown, "position": head}).decode())
     else:
-        console = Console()
-        table = Table("account", "asset", "debits", "credits", "balance", title="Accounts")
-        for line in balances:
-            table.add_row(line.account, *_line(networks, line.asset, line.debits, line.credits))
-        console.print(table)
-        console.print(totals_table(networks, totals))
+        out = console()
+        out.print(accounts_table(networks, balances))
+        out.print(totals_table(networks, totals))
     return 0 if current and all(line.difference == 0 for line in totals) else 1
 
 
-def totals_table(networks: NetworkBook, totals: Any) -> Table:
-    table = Table("asset", "debits", "credits", "difference", title="Trial balance")
-    line: TrialBalance
-    for line in totals:
-        table.add_row(*_line(networks, line.asset, line.debits, line.credits))
+def accounts_table(networks: NetworkBook, balances: Iterable[AccountBalance]) -> Table:
+    columns = ("account", "asset", "debits", "credits", "balance")
+    table = folding("Accounts", *columns, left=_WORDS)
+    units = AssetUnits(networks)
+    for line in balances:
+        table.add_row(line.account, *_line(units, line.asset, line.debits, line.credits))
     return table
 
 
-def _line(networks: NetworkBook, asset: str, debits: int, credits_: int) -> tuple[str, ...]:
-    symbol, decimals = networks.unit_of(asset)
-    chain = asset.partition("/")[0]
-    where = next((n.name for n in networks.networks if chain == f"eip155:{n.chain_id}"), None)
-    difference = debits - credits_
-    sign = "-" if difference < 0 else ""
-    return (
-        symbol if symbol == asset else f"{symbol} on {where}",  # an id says where it is
-        decimal_of(debits, decimals),
-        decimal_of(credits_, decimals),
-        sign + decimal_of(abs(difference), decimals),
-    )
+def totals_table(networks: NetworkBook, totals: Iterable[TrialBalance]) -> Table:
+    columns = ("asset", "debits", "credits", "difference")
+    table = folding("Trial balance", *columns, left=_WORDS)
+    units = AssetUnits(networks)
+    for line in totals:
+        table.add_row(*_line(units, line.asset, line.debits, line.credits))
+    return table
+
+
+_WORDS = frozenset({"account", "asset"})
+
+
+def _line(units: AssetUnits, asset: str, debits: int, credits_: int) -> tuple[str, ...]:
+    figures = (debits, credits_, debits - credits_)
+    return (asset_text(units, asset), *(figure(units, each, asset) for each in figures))
 
 
 # ---------------------------------------------------------------- timelines
@@ -164,7 +167,7 @@ async def events(settings: Settings, stream: str, *, as_json: bool) -> None:
         for recorded in found:
             print(orjson.dumps(_as_json(recorded)).decode())
         return
-    Console().print(timeline(stream, found, networks))
+    console().print(timeline(stream, found, networks))
 
 
 def _stream(text: str) -> Stream:

@@ -5,14 +5,15 @@ Errors  GatewayError for what names no transfer, or one of no merchant; refusals
 """
 
 import re
+from collections.abc import Sequence
 from typing import Literal
 from uuid import UUID
 
 import orjson
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
-from adapters.addresses import parse_address
+from adapters.addresses import checksum_address, parse_address
 from adapters.ingest_store import PostgresParkedMessages
 from application.callers import Caller
 from application.deciders import TRANSFER, transfer_stream_id
@@ -26,6 +27,7 @@ from domain.values import parse_public_id, public_id
 from gateway import bootstrap
 from gateway.failures import GatewayError
 from gateway.settings import Settings
+from gateway.tables import console, folding, lines
 from gateway.timeline import amount_text
 from projections.inbox_reads import InboxReads
 from projections.watchlist_reads import WatchListReads
@@ -33,7 +35,7 @@ from projections.watchlist_reads import WatchListReads
 SHOWN_MAX = 100
 ACTOR = "operator"
 Decision = Literal["accept", "dismiss", "assign", "refund"]
-_CHAIN_TRANSFER = re.compile(r"[0-9]{1,20}:0x[0-9a-f]{64}:[0-9]{1,9}")
+CHAIN_TRANSFER = re.compile(r"[0-9]{1,20}:0x[0-9a-f]{64}:[0-9]{1,9}")
 
 
 async def inbox(settings: Settings, *, as_json: bool) -> None:
@@ -44,22 +46,30 @@ async def inbox(settings: Settings, *, as_json: bool) -> None:
         for row in rows:
             print(row.transfer.model_dump_json())
         return
-    table = Table("transfer", "amount", "to", "state", "because", title="Inbox")
+    show(rows, networks, Console())
+
+
+def show(rows: Sequence[TransferRow], networks: NetworkBook, out: Console) -> None:
+    """A block a transfer, each line whole: an id that is cut cannot be decided about."""
+    if not rows:
+        out.print("The inbox is empty.")
     for row in rows:
-        table.add_row(*_line(row, networks))
-    Console().print(table if rows else "The inbox is empty.")
+        head, *more = _block(row, networks)
+        lines(out, Text(head, style="bold"), *(Text(f"  {line}") for line in more), Text(""))
 
 
-def _line(row: TransferRow, networks: NetworkBook) -> tuple[str, ...]:
-    sighting = row.transfer.sighting
+def _block(row: TransferRow, networks: NetworkBook) -> tuple[str, ...]:
+    transfer, sighting = row.transfer, row.transfer.sighting
     identity = public_id("tr", transfer_stream_id(sighting.transfer_id))
-    whose = "" if row.transfer.merchant_id else ", of no merchant"
+    whose = "" if transfer.merchant_id else ", of no merchant"
+    amount = f"{amount_text(sighting.amount, networks)} on {sighting.network}"
     return (
-        f"{identity}\n{sighting.transfer_id}",
-        amount_text(sighting.amount, networks),
-        sighting.recipient,
-        f"{row.transfer.status}{whose}, {row.transfer.resolution}",
-        f"{row.transfer.verdict}: {row.transfer.reason}",
+        identity,
+        sighting.transfer_id,
+        f"{amount}, {transfer.status}{whose}, {transfer.resolution}",
+        f"from {checksum_address(sighting.sender)}",
+        f"to   {checksum_address(sighting.recipient)}",
+        f"because {transfer.reason} ({transfer.verdict})",
     )
 
 
@@ -78,7 +88,7 @@ async def decide(
 
 def stream_of(text: str) -> UUID:
     """A transfer as people name it."""
-    if _CHAIN_TRANSFER.fullmatch(text):
+    if CHAIN_TRANSFER.fullmatch(text):
         return transfer_stream_id(text)
     try:
         return parse_public_id("tr", text)
@@ -150,9 +160,10 @@ async def parked(settings: Settings, *, as_json: bool) -> int:
             }
             print(orjson.dumps(shown).decode())
         return 1 if messages else 0
-    table = Table("at (UTC)", "subject", "message", "error", title="Parked reports")
+    columns = ("at (UTC)", "subject", "message", "error")
+    table = folding("Parked reports", *columns, left=frozenset(columns))
     for message in messages:
         at = f"{message.at:%Y-%m-%d %H:%M:%S}"
         table.add_row(at, message.subject, message.message_id, message.error)
-    Console().print(table if messages else "Nothing is parked.")
+    console().print(table if messages else "Nothing is parked.")
     return 1 if messages else 0

@@ -12,9 +12,10 @@ from uuid import UUID
 from adapters.event_store_books import AccountKey
 from adapters.memory.store import MemoryLog, PostedLeg
 from application.ports import Recorded
-from application.statements import CHART, Balance, Booked, Turnover
+from application.statements import CHART, OF_ACCEPTED, Balance, Booked, Turnover
 from domain.events import Event, JournalEntryPosted, PaymentCompleted
 from domain.journal import account
+from domain.values import Mode
 
 
 class MemoryLedger:
@@ -34,12 +35,14 @@ class MemoryLedger:
     async def balances_at(
         self, position: int, merchant_id: UUID | None = None
     ) -> Sequence[Balance]:
-        legs = (
+        legs = [
             each
             for each in self._legs(0, position)
             if merchant_id is None or each.leg.account in _accounts(merchant_id)
-        )
-        return [Balance(*key, units) for key, units in sorted(self._sums(legs).items())]
+        ]
+        modes = {(each.leg.account, each.leg.asset): self._mode(each.position) for each in legs}
+        sums = self._sums(iter(legs))
+        return [Balance(*key, units, modes[key]) for key, units in sorted(sums.items())]
 
     async def turnovers(self, merchant_id: UUID, after: int, upto: int) -> Sequence[Turnover]:
         sums: defaultdict[AccountKey, list[int]] = defaultdict(lambda: [0, 0])
@@ -49,21 +52,28 @@ class MemoryLedger:
                 sums[each.leg.account, each.leg.asset][units < 0] += abs(units)
         return [Turnover(*key, *moved) for key, moved in sorted(sums.items())]
 
-    async def booked(self, merchant_id: UUID, after: int, upto: int) -> Sequence[Booked]:
+    async def booked(
+        self, merchant_id: UUID, mode: Mode, after: int, upto: int
+    ) -> Sequence[Booked]:
         sums: defaultdict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
-        for fact in self._facts(merchant_id, after, upto):
+        for fact in self._facts(merchant_id, mode, after, upto):
             if not isinstance(fact.event, JournalEntryPosted):
                 continue
             cause = fact.event.cause.partition(" ")[0]
             for number, posting in enumerate(fact.event.postings):
+                kinds = {side.partition(":")[0] for side in (posting.debit, posting.credit)}
+                if "merchant_payable" in kinds:
+                    cause = OF_ACCEPTED.get(cause, cause)
                 row = sums[cause, posting.amount.asset]
                 row[0] += number == 0
                 row[1] += posting.amount.units
         return [Booked(*key, *row) for key, row in sorted(sums.items())]
 
-    async def completed(self, merchant_id: UUID, after: int, upto: int) -> Sequence[Booked]:
+    async def completed(
+        self, merchant_id: UUID, mode: Mode, after: int, upto: int
+    ) -> Sequence[Booked]:
         sums: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
-        for fact in self._facts(merchant_id, after, upto):
+        for fact in self._facts(merchant_id, mode, after, upto):
             if isinstance(fact.event, PaymentCompleted):
                 row = sums[fact.event.amount.asset]
                 row[0] += 1
@@ -80,9 +90,15 @@ class MemoryLedger:
             sums[each.leg.account, each.leg.asset] += each.leg.units
         return sums
 
-    def _facts(self, merchant_id: UUID, after: int, upto: int) -> Iterator[Recorded[Event]]:
+    def _mode(self, position: int) -> Mode | None:
+        row = self._log.recorder.rows[position - 1]
+        return row.mode if row is not None else None
+
+    def _facts(
+        self, merchant_id: UUID, mode: Mode, after: int, upto: int
+    ) -> Iterator[Recorded[Event]]:
         for row in self._log.recorder.rows[after:upto]:
-            if row is not None and row.merchant_id == merchant_id:
+            if row is not None and (row.merchant_id, row.mode) == (merchant_id, mode):
                 yield self._log.decoded(row)
 
 

@@ -12,9 +12,11 @@ from adapters.support_reads import STRAYS_MAX, PostgresSupportReads
 from application.deciders import transfer_stream_id
 from application.ports import Stream
 from domain import events as e
+from domain import payment
 from projections.schema import ensure_schemas
 from tests.conftest import Migrated
 from tests.examples import (
+    CREATED,
     DEPOSIT,
     LATER,
     MERCHANT_ID,
@@ -57,7 +59,12 @@ async def test_strays_are_the_merchants_own_unmatched_ones_at_the_address(
         given = postgres_reads(pg)
         numbers = count(1)
 
-        async def arrive(recipient: str, merchant_id: UUID | None, purpose: str) -> UUID:
+        async def arrive(
+            recipient: str,
+            merchant_id: UUID | None,
+            purpose: str,
+            session_id: UUID = SESSION_ID,
+        ) -> UUID:
             seen = sighting(log_index=next(numbers), recipient=recipient)
             observed = e.OnchainTransferObserved(at=LATER, report_number=1, sighting=seen)
             whose: e.Event = e.OnchainTransferUnmatched(
@@ -72,7 +79,7 @@ async def test_strays_are_the_merchants_own_unmatched_ones_at_the_address(
                     at=LATER,
                     transfer_id=seen.transfer_id,
                     purpose="payment_session",
-                    subject_id=SESSION_ID,
+                    subject_id=session_id,
                     merchant_id=MERCHANT_ID,
                     verdict="deposit_address",
                     reason="its own address",
@@ -91,3 +98,13 @@ async def test_strays_are_the_merchants_own_unmatched_ones_at_the_address(
         assert list(await reads.strays(MERCHANT_ID, "local", DEPOSIT)) == mine
         assert await reads.strays(MERCHANT_ID, "other", DEPOSIT) == []
         assert len(await reads.strays(MERCHANT_ID, "local", RECEIVING)) == STRAYS_MAX
+        other = UUID(int=9)
+        got = [await arrive(DEPOSIT, MERCHANT_ID, "payment_session", other) for _ in range(2)]
+        await arrive(RECEIVING, MERCHANT_ID, "payment_session", other)
+        session = payment.evolve(None, CREATED)
+        assert session.deposit_address == DEPOSIT
+        assert list(await reads.elsewhere(session, 0)) == got
+        (first, *_) = await given.store.read_stream(Stream("onchain_transfer", got[0]))
+        assert list(await reads.elsewhere(session, first.position)) == got[1:]
+        assert await reads.elsewhere(session.changed(network="other"), 0) == []
+        assert await reads.elsewhere(session.changed(merchant_id=UUID(int=8)), 0) == []

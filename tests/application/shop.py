@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from adapters.memory.clock import FakeClock, SeededIds
@@ -26,6 +27,7 @@ from application.statements import (
 from domain import commands as c
 from domain.money import Amount
 from domain.networks import KNOWN_NETWORKS, NetworkBook
+from domain.values import Mode
 from tests.examples import (
     ASSET,
     BOOK,
@@ -50,15 +52,18 @@ class Shop:
     clock: FakeClock
     handler: Handler
     statements: Statements
+    reports: int = 0
 
     def go(self, moment: datetime) -> None:
         self.clock.advance((moment - self.clock.now()).total_seconds())
 
-    async def do(self, work: Callable[[UnitOfWork], Awaitable[None]]) -> None:
-        context = Context(actor="system", merchant_id=MERCHANT_ID, mode="test")
+    async def do(self, work: Callable[[UnitOfWork], Awaitable[None]], mode: Mode = "test") -> None:
+        context = Context(actor="system", merchant_id=MERCHANT_ID, mode=mode)
         await self.handler.execute(context, work)
 
-    async def pay(self, number: int, amount: Amount, due: Amount | None = None) -> None:
+    async def pay(
+        self, number: int, amount: Amount, due: Amount | None = None, mode: Mode = "test"
+    ) -> None:
         """A session and one transfer for it, observed and confirmed now."""
         seen = sighting(amount, tx=f"{number:02x}", block_time=self.clock.now())
 
@@ -67,7 +72,7 @@ class Shop:
                 at=unit.now,
                 session_id=UUID(int=number),
                 merchant_id=MERCHANT_ID,
-                mode="test",
+                mode=mode,
                 network="local",
                 due=due or amount,
                 pay_by="deposit_address",
@@ -92,7 +97,7 @@ class Shop:
             )
             await unit.decide(PAYMENT, UUID(int=number), confirm)
 
-        await self.do(work)
+        await self.do(work, mode)
 
     async def reverse(self, number: int) -> None:
         seen = sighting(tx=f"{number:02x}")
@@ -105,13 +110,13 @@ class Shop:
 
         await self.do(work)
 
-    async def top_up(self, amount: Amount) -> None:
+    async def top_up(self, amount: Amount, mode: Mode = "test") -> None:
         async def work(unit: UnitOfWork) -> None:
             command = c.TopUpFloat(at=unit.now, transfer_id="top-up", amount=amount)
-            stream = float_id(MERCHANT_ID, "test", amount.asset)
-            await unit.decide(REFUND_FLOAT, stream, command, merchant_id=MERCHANT_ID, mode="test")
+            stream = float_id(MERCHANT_ID, mode, amount.asset)
+            await unit.decide(REFUND_FLOAT, stream, command, merchant_id=MERCHANT_ID, mode=mode)
 
-        await self.do(work)
+        await self.do(work, mode)
 
     async def request_refund(self, number: int, amount: Amount) -> None:
         async def work(unit: UnitOfWork) -> None:
@@ -158,26 +163,34 @@ class Shop:
 
         await self.do(work)
 
-    async def stray(self, number: int) -> None:
-        """A confirmed transfer that is nobody's yet."""
+    async def stray(self, number: int, kind: str = "confirmed") -> None:
+        """A transfer that is nobody's yet, or the next report of it."""
         seen = sighting(tx=f"{number:02x}", recipient="0x" + "cc" * 20)
+        self.reports += 1
+        given: dict[str, Any] = {
+            "at": self.clock.now(),
+            "report_number": self.reports,
+            "sighting": seen,
+            "attribution": c.Attribution(
+                purpose="unmatched",
+                subject_id=None,
+                merchant_id=MERCHANT_ID,
+                verdict="unknown_sender",
+                reason="sent by somebody no session knows",
+            ),
+        }
+        report: c.TransferCommand
+        match kind:
+            case "observed":
+                report = c.ReportObserved(**given)
+            case "retracted":
+                report = c.ReportRetracted(**given)
+            case _:
+                report = c.ReportConfirmed(
+                    **given, confirmations=3, policy_version=1, rule="3 confirmations"
+                )
 
         async def work(unit: UnitOfWork) -> None:
-            report = c.ReportConfirmed(
-                at=unit.now,
-                report_number=number,
-                sighting=seen,
-                attribution=c.Attribution(
-                    purpose="unmatched",
-                    subject_id=None,
-                    merchant_id=MERCHANT_ID,
-                    verdict="unknown_sender",
-                    reason="sent by somebody no session knows",
-                ),
-                confirmations=3,
-                policy_version=1,
-                rule="3 confirmations",
-            )
             await unit.decide(TRANSFER, transfer_stream_id(seen.transfer_id), report, mode="test")
 
         await self.do(work)

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from application.asset_units import AssetUnit, AssetUnits
 from application.deciders import (
     REFUND_FLOAT,
     float_id,
@@ -11,20 +12,23 @@ from application.deciders import (
 from application.handling import UnitOfWork
 from application.statements import (
     ACTIVITY,
+    AHEAD_SECONDS,
     CHART,
     CLOSING_SECONDS,
     NO_ACTIVITY,
+    OF_ACCEPTED,
     Month,
     Statement,
+    Statements,
     month_of,
 )
 from domain import commands as c
 from domain import journal
-from domain.errors import MonthAhead, MonthMalformed, PositionAhead
+from domain.errors import AssetUnknown, MonthAhead, MonthMalformed, PositionAhead
 from domain.events import EVENTS, RefundFailed
 from domain.journal import postings_for, postings_for_transfer
 from domain.money import Amount
-from domain.networks import KNOWN_NETWORKS, NetworkBook
+from domain.networks import KNOWN_NETWORKS, Network, NetworkBook
 from domain.transfer import OnchainTransfer
 from tests.application.shop import Shop, at, new_shop
 from tests.examples import (
@@ -39,6 +43,7 @@ from tests.examples import (
     usd,
 )
 
+UNITS = AssetUnits(BOOK)
 NOVEMBER, DECEMBER = Month(2026, 11), Month(2026, 12)
 ENDS = NOVEMBER.ends
 
@@ -72,7 +77,7 @@ async def test_fees_are_rounded_half_up_each_by_itself_and_then_summed(shop: Sho
     shop.go(ENDS + timedelta(seconds=CLOSING_SECONDS))
     november = await shop.month(NOVEMBER)
     assert lines(november) == [("0.5 % of completed payments", 4, 40_399, 3 * 51 + 50)]
-    assert november.invoice.total_usd(BOOK) == "0.000203"
+    assert november.invoice.total_usd(UNITS) == "0.000203"
     assert balances(november)["fees_receivable"] == (0, 203, 0, 203)
     assert balances(november)["fee_revenue"] == (0, 0, 203, 203)
 
@@ -104,7 +109,7 @@ async def test_a_refund_asked_for_in_november_and_paid_in_december_is_december_s
     assert held["hot_wallet"] == (50 * million, 0, 4 * million, 46 * million)
     assert balances(december, GAS.asset)["gas_spent"] == (0, GAS.units, 0, GAS.units)
     assert lines(december) == []
-    assert december.invoice.total_usd(BOOK) == "0.00"
+    assert december.invoice.total_usd(UNITS) == "0.00"
 
 
 async def test_a_reversal_in_december_gives_november_s_fee_back_in_december(shop: Shop) -> None:
@@ -112,12 +117,12 @@ async def test_a_reversal_in_december_gives_november_s_fee_back_in_december(shop
     await shop.pay(2, usd("12.00"), due=usd("10.00"))
     shop.go(at(12, 3))
     november = await shop.month(NOVEMBER)
-    assert november.invoice.total_usd(BOOK) == "0.11"
+    assert november.invoice.total_usd(UNITS) == "0.11"
     await shop.reverse(1)
     assert await shop.month(NOVEMBER) == november
     december = await shop.month(DECEMBER)
     assert lines(december) == [("fees given back, payments reversed", 1, None, -50_000)]
-    assert december.invoice.total_usd(BOOK) == "-0.05"
+    assert december.invoice.total_usd(UNITS) == "-0.05"
     assert activity(december)["transfers reversed by a reorg"] == (1, 10_000_000)
     assert balances(december)["fees_receivable"] == (110_000, 0, 50_000, 60_000)
     assert balances(december)["customer_receipts"] == (22 * 10**6, 0, 10**7, 12 * 10**6)
@@ -134,6 +139,27 @@ async def test_the_inbox_stands_in_the_month_of_each_decision(shop: Shop) -> Non
     assert balances(november)["suspense"] == (0, 0, 10_000_000, 10_000_000)
     assert activity(december) == {"accepted": (1, 10_000_000)}
     assert balances(december)["suspense"] == (10_000_000, 10_000_000, 0, 0)
+
+
+async def test_all_that_was_accepted_is_stated_also_when_it_was_not_safe_yet(shop: Shop) -> None:
+    """It costs no fee, so the statement is where its volume shows."""
+    await shop.stray(7)
+    await shop.accept(7)
+    for number in (8, 9):
+        await shop.stray(number, "observed")
+        await shop.accept(number)
+    await shop.stray(8)
+    await shop.stray(9)
+    await shop.stray(9, "retracted")
+    november = await shop.month(NOVEMBER)
+    assert activity(november) == {
+        "arrived in the inbox": (1, 10_000_000),
+        "accepted": (1, 10_000_000),
+        "confirmed, accepted before": (2, 20_000_000),
+        "accepted, removed by a reorg": (1, 10_000_000),
+    }
+    assert balances(november)["merchant_payable"] == (0, 10_000_000, 30_000_000, 20_000_000)
+    assert lines(november) == []
 
 
 async def test_the_last_moment_is_november_s_and_the_first_december_s(shop: Shop) -> None:
@@ -181,9 +207,72 @@ async def test_a_month_is_preliminary_until_nothing_can_be_added_to_it(shop: Sho
     assert await shop.month(NOVEMBER) == closed
 
 
+async def test_a_running_month_is_preliminary_whatever_the_log_says(shop: Shop) -> None:
+    """A clock ran a month ahead and was set right: what is recorded since bears its moment."""
+    shop.go(at(11, 20))
+    right = shop.clock.now()
+    await shop.pay(1, usd("1.00"))
+    assert not (await shop.month(NOVEMBER)).recorded_ahead
+    shop.go(at(12, 20))
+    await shop.pay(2, usd("2.00"))
+    shop.go(right)
+    november = await shop.month(NOVEMBER)
+    assert november.preliminary
+    assert november.recorded_ahead
+    shop.go(at(12, 20) - timedelta(seconds=AHEAD_SECONDS))
+    assert (await shop.month(NOVEMBER)).recorded_ahead
+    shop.go(at(12, 20) - timedelta(seconds=AHEAD_SECONDS - 1))
+    assert not (await shop.month(NOVEMBER)).recorded_ahead
+    assert not (await shop.month(NOVEMBER)).preliminary
+
+
+# ---------------------------------------------------------------- networks come and go
+
+
+POLYGON_USDC = KNOWN_NETWORKS[1].asset(KNOWN_NETWORKS[1].tokens[0])
+
+
+def configured(shop: Shop, *networks: Network) -> Statements:
+    return Statements(shop.statements.ledger, NetworkBook(networks=networks), shop.clock)
+
+
+async def test_a_network_that_is_served_no_more_changes_no_closed_month(shop: Shop) -> None:
+    await shop.pay(1, Amount(units=10_000_000, asset=POLYGON_USDC), mode="live")
+    await shop.pay(2, usd("3.00"))
+    shop.go(at(12, 3))
+    before = await shop.statements.statement(MERCHANT_ID, "live", NOVEMBER)
+    held = await shop.statements.balances(MERCHANT_ID, "live")
+    for networks in (BOOK.networks, KNOWN_NETWORKS[:1], ()):
+        left = configured(shop, *networks)
+        after = await left.statement(MERCHANT_ID, "live", NOVEMBER)
+        assert after == before
+        assert after.invoice.total_usd(left.units) == "0.05"
+        assert left.units.of(POLYGON_USDC) == AssetUnit("USDC", 6, "polygon")
+        assert await left.balances(MERCHANT_ID, "live") == held
+
+
+async def test_an_asset_of_unknown_decimals_is_refused_and_not_guessed(shop: Shop) -> None:
+    await shop.pay(1, Amount(units=10_000_000, asset=POLYGON_USDC), mode="live")
+    await shop.pay(2, usd("3.00"))
+    without = configured(shop, *KNOWN_NETWORKS)
+    for ask in (
+        without.statement(MERCHANT_ID, "test", NOVEMBER),
+        without.balances(MERCHANT_ID, "test"),
+    ):
+        with pytest.raises(AssetUnknown) as refused:
+            await ask
+        assert ASSET in refused.value.message
+        assert "NETWORKS" in refused.value.message
+        assert "LOCAL_TOKENS" in refused.value.message
+    live = await without.statement(MERCHANT_ID, "live", NOVEMBER)
+    assert {line.asset for line in live.accounts} == {POLYGON_USDC}
+    with pytest.raises(AssetUnknown):
+        (await shop.month(NOVEMBER)).invoice.total_usd(without.units)
+
+
 async def test_live_money_is_not_on_a_test_statement(shop: Shop) -> None:
     polygon = KNOWN_NETWORKS[1]
-    await shop.top_up(Amount(units=7, asset=polygon.asset(polygon.tokens[0])))
+    await shop.top_up(Amount(units=7, asset=polygon.asset(polygon.tokens[0])), "live")
     assert (await shop.month(NOVEMBER)).accounts == ()
     live = await shop.statements.statement(MERCHANT_ID, "live", NOVEMBER)
     assert {line.kind for line in live.accounts} == {"hot_wallet", "refund_float"}
@@ -196,11 +285,11 @@ async def test_tokens_of_different_decimals_add_up_to_dollars(shop: Shop) -> Non
     await shop.pay(1, usd("10.00"))
     await shop.pay(2, usd("20.01", OTHER_ASSET))
     november = await shop.month(NOVEMBER)
-    assert november.invoice.total_usd(BOOK) == "0.15005"
+    assert november.invoice.total_usd(UNITS) == "0.15005"
     wide = BOOK.networks[0].tokens[1].model_copy(update={"decimals": 18})
     network = BOOK.networks[0].model_copy(update={"tokens": (BOOK.networks[0].tokens[0], wide)})
     units = 50_000 * 10**12 + 100_050
-    assert november.invoice.total_usd(NetworkBook(networks=(network,))) == (
+    assert november.invoice.total_usd(AssetUnits(NetworkBook(networks=(network,)))) == (
         f"0.{units:018}".rstrip("0")
     )
 
@@ -260,7 +349,8 @@ def _posted() -> dict[str, set[str]]:
 
 def test_every_fact_that_posts_is_on_a_statement_or_left_out_on_purpose() -> None:
     posted = set(_posted())
-    assert posted == (set(ACTIVITY) | NO_ACTIVITY)
+    assert posted | set(OF_ACCEPTED.values()) == (set(ACTIVITY) | NO_ACTIVITY)
+    assert set(OF_ACCEPTED) <= posted
     assert not set(ACTIVITY) & NO_ACTIVITY
     assert posted <= set(EVENTS)
 

@@ -2,8 +2,6 @@
 
 import io
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
@@ -14,21 +12,18 @@ from rich.console import Console
 from adapters.addresses import checksum_address
 from application.deciders import DELIVERY, transfer_stream_id
 from application.handling import UnitOfWork
-from application.ingest import Terms
 from application.messages import Messages
 from application.ports import Context, Stream
 from domain import commands as c
 from domain import events as e
 from domain.events import EVENTS
-from domain.networks import ConfirmationRule
-from domain.payment import PaymentSession
-from gateway.explain import Explainer, Explanation
+from gateway.explain import Explainer
 from gateway.explain_page import as_data, show
 from gateway.explain_sentences import SENTENCES, told
 from gateway.explain_words import Words, moment
 from gateway.failures import GatewayError
-from tests.api.world import Tenant, World
 from tests.examples import AT, BOOK, CREATED, EXAMPLES
+from tests.gateway.support_desk import Case, lines, new_case
 from workers.dispatcher import Dispatcher
 
 # Facts that are told of no payment, refund, transfer or delivery. A new event is either here, or
@@ -95,48 +90,9 @@ def test_who_acts_is_named_as_people_know_them() -> None:
 # ---------------------------------------------------------------- whole stories, on the twins
 
 
-@dataclass
-class Desk:
-    """SupportReads a test fills by hand."""
-
-    blocks: int = 3
-    tag: str | None = None
-    stray_ids: list[UUID] = field(default_factory=list)
-
-    async def terms(self, network: str, block_hash: str, transfer_id: str) -> Terms | None:
-        del network, block_hash, transfer_id
-        rule = ConfirmationRule(blocks=self.blocks, tag=self.tag)  # type: ignore[arg-type]  # or None
-        return Terms(2, rule)
-
-    async def strays(self, merchant_id: UUID, network: str, address: str) -> Sequence[UUID]:
-        del merchant_id, network, address
-        return self.stray_ids
-
-
-@dataclass
-class Case:
-    world: World
-    shop: Tenant
-    desk: Desk
-    explainer: Explainer
-
-    async def of(self, text: str) -> Explanation:
-        return await self.explainer.explain(text, self.world.clock.now())
-
-    async def session(self, session: PaymentSession) -> Explanation:
-        return await self.of(f"ps_{session.session_id.hex}")
-
-
 @pytest.fixture
 async def case() -> Case:
-    world, desk = World(), Desk()
-    shop = await world.tenant("Corner Coffee", 1)
-    explainer = Explainer(world.store, world.reads.heads, desk, world.networks, checksum_address)
-    return Case(world, shop, desk, explainer)
-
-
-def lines(found: Explanation) -> list[str]:
-    return [entry.told.what for entry in found.entries]
+    return await new_case()
 
 
 async def test_an_unpaid_payment_says_what_it_waits_for_and_until_when(case: Case) -> None:
@@ -362,7 +318,9 @@ async def test_an_id_of_nothing_is_said_so(case: Case) -> None:
     for text in ("ps_" + "0" * 32, "rf_" + "0" * 32, "tr_" + "0" * 32, "wd_" + "0" * 32):
         with pytest.raises(GatewayError, match="there is no"):
             await case.of(text)
-    for text in ("", "ps_12", "we_" + "0" * 32, "hello"):
+    with pytest.raises(GatewayError, match="there is no"):
+        await case.of(f"31337:0x{'00' * 32}:0")
+    for text in ("", "ps_12", "we_" + "0" * 32, "hello", "31337:0x12:0"):
         with pytest.raises(GatewayError, match="cannot be explained"):
             await case.of(text)
 

@@ -1,13 +1,16 @@
 """An operator decides about the inbox for a merchant."""
 
+import io
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from adapters.addresses import checksum_address
 from domain.errors import AddressMalformed, PublicIdMalformed, ReasonMissing, TransferNotUnmatched
 from domain.values import public_id
 from gateway.failures import GatewayError
-from gateway.operate_inbox import Operator, stream_of
+from gateway.operate_inbox import Operator, show, stream_of
 from tests.api.world import Tenant, World
 from tests.examples import RECEIVING
 
@@ -95,3 +98,27 @@ async def test_a_transfer_has_two_names(world: World, shop: Tenant) -> None:
     for wrong in ("", "tr_1", "0x" + "44" * 32, "ps_" + "0" * 32):
         with pytest.raises(GatewayError, match="names no transfer"):
             stream_of(wrong)
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+async def test_every_id_of_the_inbox_can_be_copied_from_a_narrow_terminal_or_a_pipe(
+    world: World, shop: Tenant, columns: int
+) -> None:
+    transfers = [await world.arrive(RECEIVING, tx=tx) for tx in ("44", "45")]
+    nobodys = await world.arrive("0x" + "0c" * 20, tx="46")
+    written = io.StringIO()
+    show(await world.reads.inbox.newest(10), world.networks, Console(file=written, width=columns))
+    text = written.getvalue().splitlines()
+    for stream_id in (*transfers, nobodys):
+        assert stream_of(text[text.index(public_id("tr", stream_id))]) == stream_id
+    for tx in ("44", "45", "46"):
+        assert f"  31337:0x{tx * 32}:0" in text
+    assert text.count(f"  to   {checksum_address(RECEIVING)}") == 2
+    assert "  10.00 USDC on local, confirmed, of no merchant, open" in text
+    assert sum(line.startswith("  because ") for line in text) == 3
+
+
+async def test_an_empty_inbox_is_said_so(world: World) -> None:
+    written = io.StringIO()
+    show((), world.networks, Console(file=written, width=80))
+    assert written.getvalue() == "The inbox is empty.\n"

@@ -74,7 +74,17 @@ def test_an_environment_becomes_one_frozen_model() -> None:
                 ("3, 1000:5, 999:6", "999 comes after 1000: smallest first"),
                 ("5, 1000:3", "a larger amount asks for 3 confirmations, a smaller 5"),
                 ("finalized, 9:safe", "a larger amount asks for a safe block, a smaller a final"),
-                ("finalized, 9:100", "a larger amount asks for 100 confirmations"),
+                (
+                    "finalized, 9:100",
+                    "9:100 counts blocks, after a smaller amount asks for a final",
+                ),
+                (
+                    "64, 1000:safe, 5000:3",
+                    "a larger amount asks for 3 confirmations, a smaller 64",
+                ),
+                ("3, 1000:safe, 5000:64", "5000:64 counts blocks, after a smaller amount asks"),
+                ("safe, 1000:1", "1000:1 counts blocks, after a smaller amount asks for a safe"),
+                ("9, 10:safe, 20:finalized, 30:safe", "a larger amount asks for a safe block"),
                 ("1" + "".join(f", {n}:3" for n in range(1, 10)), "give at most 8 amounts"),
             )
         ),
