@@ -125,7 +125,8 @@ async def test_a_tag_confirms_once_two_providers_have_come_so_far_and_one_liar_c
     await rig.chain.mine()
     await rig.until("observed", "confirmed")
     assert (told(rig)[-1][:2], told(rig)[-1][3]) == (("confirmed", 7), "a safe block")
-    assert rig.transfers[-1].confirmations > SAFE_BLOCKS
+    # The providers may tell of their tag before the ingester has passed the block that moved it.
+    assert rig.transfers[-1].confirmations >= SAFE_BLOCKS
     assert rig.transfers[-1].sighting.attested
 
 
