@@ -18,8 +18,10 @@ def answer_of(what: str, told: dict[str, Any]) -> Json:
                 "asset": f"eip155:{pay['chain_id']}/erc20:{token}",
                 "units": int(pay["amount_units"]),
                 "expires_at_us": us_of(told["expires_at"]),
+                "pay_by": told["pay_by"],
+                "tolerance": told["tolerance"],
             }
-        case "cancel_session":
+        case "cancel_session" | "prove_payer" | "announce":
             return {"session_id": bare(told["id"]), "status": told["status"]}
         case "refund":
             return {
@@ -28,6 +30,28 @@ def answer_of(what: str, told: dict[str, Any]) -> Json:
                 "units": int(told["amount_units"]),
                 "destination": told["to_address"].lower(),
                 "status": told["status"],
+            }
+        case "refund_transfer":
+            return {
+                "refund_id": bare(told["id"]),
+                "transfer": bare(told["transfer_id"]),
+                "units": int(told["amount_units"]),
+                "destination": told["to_address"].lower(),
+                "status": told["status"],
+            }
+        case "accept" | "dismiss" | "assign":
+            session = told["payment_session_id"]
+            return {
+                "transfer": bare(told["id"]),
+                "transfer_id": told["chain_transfer_id"],
+                "purpose": told["purpose"],
+                "resolution": told["resolution"],
+                "session_id": session and bare(session),
+            }
+        case "set_tolerance" | "set_receiving_address":
+            return {
+                "tolerance": told["tolerance"],
+                "address": (told["receiving_address"] or "").lower(),
             }
         case "create_endpoint":
             return {

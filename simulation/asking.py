@@ -67,6 +67,7 @@ class Asking:
             "network": network.name,
             "token": tokens[step.token % len(tokens)].symbol,
             "expires_in": step.window_seconds,
+            "pay_by": step.pay_by,
         }
         key = self._key() if step.keyed else None
         self.clients.ask("create_session", merchant, body, key=key, lost=step.lost)

@@ -34,6 +34,9 @@ class Cast:
     def network(self) -> int:
         return self.draw.choices((0, 1, 2), (5, 5, 1))[0]
 
+    def merchant(self) -> int:
+        return self.draw.choices((0, 1, 2), (5, 4, 1))[0]
+
     def salt(self) -> int:
         return self.draw.randrange(SALT_MAX)
 
@@ -55,10 +58,16 @@ class Cast:
         return self.draw.randrange(PAYERS)
 
     def opened(
-        self, *, window_seconds: int | None = None, cents: int | None = None
+        self,
+        *,
+        window_seconds: int | None = None,
+        cents: int | None = None,
+        merchant: int | None = None,
+        pay_by: s.PayBy = "deposit_address",
     ) -> s.OpenSession:
         draw = self.draw
-        merchant = draw.choices((0, 1, 2), (5, 4, 1))[0]
+        if merchant is None:
+            merchant = self.merchant()
         step = s.OpenSession(
             merchant=merchant,
             network=2 if merchant == 2 else draw.randrange(2),
@@ -68,6 +77,7 @@ class Cast:
             keyed=self.chance(85),
             lost=self.chance(8),
             salt=self.salt(),
+            pay_by=pay_by,
         )
         self.sessions.append(step.network)
         self.requests += 1

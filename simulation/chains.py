@@ -2,6 +2,7 @@
 
 Shapes  Transactions wait in a chain's mempool until a step mines. A reorg decides the fate of each
         transaction it takes out; what is delayed waits again only after the new branch has grown.
+        No reorg takes out a block that the chain has called final.
         Refunds' own transactions have a nonce that nobody else can use: where another would be
         replaced, they are dropped.
 Units   base units; unix seconds of blocks, which never run ahead of virtual time.
@@ -53,7 +54,7 @@ class ChainHand:
 
     # ------------------------------------------------------------ transactions
 
-    def pay(self, step: s.Pay, session: Json, beside: Json | None) -> None:
+    def pay(self, step: s.Pay, session: Json, beside: Json | None) -> MemoryTx:
         """`session` and `beside` are what the client was answered."""
         random = Random(f"pay {step.salt}")  # noqa: S311 - repeatable
         network = _elsewhere(session["network"]) if step.elsewhere else session["network"]
@@ -68,7 +69,7 @@ class ChainHand:
         if beside is not None:
             logs.append(transfer_log(token, sender, beside["address"], beside["units"]))
             random.shuffle(logs)
-        self.chain(network).transaction(*logs, succeeded=not step.failed)
+        return self.chain(network).transaction(*logs, succeeded=not step.failed)
 
     def _share(self, share: s.Share, session: Json, random: Random) -> int:
         due: int = session["units"]
@@ -77,6 +78,9 @@ class ChainHand:
                 return due
             case "short":
                 return max(1, due * random.randrange(5, 96) // 100)
+            case "almost":
+                less = random.choice((1, 500, 30_000, 50_000, due // 200, due // 100, due // 10))
+                return max(1, due - less)
             case "rest":
                 here = self._received(session)
                 return due - here if 0 < here < due else due
@@ -123,6 +127,14 @@ class ChainHand:
         """A block of this second, or of the first one that its parent allows."""
         return self._mine_by(network, self.now_s())
 
+    def mine_at_once(self, network: str, blocks: int) -> None:
+        """A second apart, and shown all together."""
+        first = self.chain(network).blocks[-1].header.timestamp + 1
+        self.pass_time(max(0, first + blocks - 1 - self.now_s()))
+        first = max(first, self.now_s() - blocks + 1)
+        for later in range(blocks):
+            self._mine(network, first + later)
+
     def _mine_by(self, network: str, at_s: int) -> MemoryBlock:
         first = self.chain(network).blocks[-1].header.timestamp + 1
         if first > self.now_s():
@@ -153,8 +165,8 @@ class ChainHand:
         chain = self.chain(network.name)
         depth = step.depth
         if step.at_confirmation:
-            depth = network.policy.blocks + step.depth - 1
-        depth = min(depth, chain.head, self._young(chain))
+            depth = _asked_for(network, step.salt) + step.depth - 1
+        depth = min(depth, chain.head - chain.final, self._young(chain))
         if depth < 1:
             return
         random = Random(f"reorg {step.salt}")  # noqa: S311 - repeatable
@@ -216,6 +228,8 @@ class ChainHand:
         if left is None:
             return
         chain = self.chain(network)
+        if chain.shared_with(left) < chain.final:
+            return
         head = chain.blocks[-1].header.hash
         was = {tx.hash: tx for block in chain.blocks for tx in block.txs}
         chain.restore(left)
@@ -234,6 +248,8 @@ class ChainHand:
         """A branch that looks right, in which other people paid."""
         random = Random(f"fork {salt}")  # noqa: S311 - repeatable
         chain = self.chain(network)
+        if not chain.head:
+            return  # a reorg has left the first block only
         branch = chain.copy()
         depth = min(random.randrange(1, 5), branch.head)
         branch.reorg(depth, keep=bool(random.randrange(2)))
@@ -251,6 +267,13 @@ class ChainHand:
 def _network(number: int) -> Network:
     networks = setting.BOOK.networks
     return networks[number % len(networks)]
+
+
+def _asked_for(network: Network, salt: int) -> int:
+    """Confirmations that one rule of the network's policy asks for: its first, or its deepest."""
+    policy = network.policy
+    deepest = max([policy.blocks, *(tier.rule.blocks for tier in policy.tiers)])
+    return deepest if salt % 2 else policy.blocks
 
 
 def _elsewhere(network: str) -> str:

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -36,7 +37,7 @@ from domain.merchant import Endpoint
 from domain.payment import PaymentSession
 from domain.refund import Refund
 from domain.values import Mode, parse_public_id
-from simulation import setting
+from simulation import calls, setting
 from simulation.answers import answer_of
 from simulation.evidence import Json, Request
 from simulation.loop import Life
@@ -203,7 +204,8 @@ async def _call(api: Api, asked: Asked) -> Response:
             delivery = await api.webhooks.replay(delivery_id, caller)
             return json_response(delivery_view(delivery).encoded())
         case _:
-            raise AssertionError(f"no client asks for {request.what}")
+            once_ = partial(_once, api, caller, _claim(request))
+            return await calls.call(api, caller, request, _claim(request), once_)
 
 
 def _claim(request: Request) -> Claim | None:
@@ -232,6 +234,7 @@ async def _create_session(api: Api, caller: Caller, request: Request) -> Respons
         network=body["network"],
         token=body["token"],
         expires_in=body["expires_in"],
+        pay_by=body["pay_by"],
     )
 
     async def work() -> Response:

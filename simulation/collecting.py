@@ -6,7 +6,7 @@ from datetime import datetime
 
 from adapters.addresses import checksum_address
 from adapters.event_store_read import RawEvent
-from adapters.memory.chain import MemoryBlock, MemoryChain
+from adapters.memory.chain import FINAL_BLOCKS, MemoryBlock, MemoryChain
 from adapters.memory.outgoing import MemoryOutgoing
 from api.views import Views
 from application.sessions import GRACE_SECONDS_DEFAULT
@@ -30,6 +30,7 @@ from simulation.evidence import (
     OutgoingRow,
     ParkedRow,
     PostingRow,
+    TagTold,
     TokenFacts,
     TxFacts,
 )
@@ -58,7 +59,7 @@ def collect(
         ),
         requests=tuple(clients.requests),
         log=tuple(
-            _row(raw, servers.written_at_us[raw.position - 1])
+            _row(raw, servers.written_at_us[raw.position - 1], servers.writes[raw.position - 1])
             for raw in servers.log.recorder.rows
             if raw is not None
         ),
@@ -89,6 +90,7 @@ def collect(
         grace_seconds=GRACE_SECONDS_DEFAULT,
         event_names=tuple(sorted(EVENTS)),
         views=_views(servers),
+        tags=tuple(TagTold(*told, EPOCH_US + at_us) for told, at_us in servers.told_tags.items()),
     )
 
 
@@ -105,6 +107,8 @@ def _networks() -> Iterable[NetworkFacts]:
             confirmations=network.policy.blocks,
             policy_version=network.policy.version,
             believes_one=network.policy.allow_unattested,
+            providers=setting.PROVIDERS[network.name],
+            below_head={"safe": setting.SAFE_BLOCKS, "finalized": FINAL_BLOCKS},
         )
 
 
@@ -152,7 +156,7 @@ def _us(moment: datetime) -> int:
     return int(moment.timestamp()) * 1_000_000 + moment.microsecond
 
 
-def _row(raw: RawEvent, written_at_us: int) -> LogRow:
+def _row(raw: RawEvent, written_at_us: int, write: int) -> LogRow:
     return LogRow(
         position=raw.position,
         stream_type=raw.stream_type,
@@ -168,6 +172,7 @@ def _row(raw: RawEvent, written_at_us: int) -> LogRow:
         data=json.loads(raw.state),
         context=json.loads(raw.meta),
         written_at_us=EPOCH_US + written_at_us,
+        write=write,
     )
 
 

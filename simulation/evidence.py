@@ -36,6 +36,20 @@ class NetworkFacts:
     # Whether one provider's word is enough there, as on a chain for tests: a lie of the only
     # provider is then believed until it is taken back.
     believes_one: bool = False
+    providers: int = 2  # how many there are to be asked
+    # How far below its head the chain itself calls its blocks "safe" and "finalized".
+    below_head: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TagTold:
+    """A provider called the block of this number so, for the first time at this moment."""
+
+    network: str
+    provider: str
+    tag: str  # safe, finalized
+    number: int
+    at_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,20 +110,32 @@ class Request:
     """One call of a client, and what the client knows of it.
 
     what      create_session, cancel_session, refund, create_endpoint, delete_endpoint,
-              replay; later accept, assign, dismiss ... of the inbox
+              replay; set_tolerance, set_receiving_address; prove_payer, announce;
+              accept, assign, dismiss, refund_transfer, of what waits in the inbox
     outcome   ok: `answer` was received; refused: `code` was received; unknown: neither
     body      the call's arguments as the client wrote them
-                create_session  amount (decimal), network, token (symbol), expires_in
+                create_session  amount (decimal), network, token (symbol), expires_in, pay_by
                 cancel_session  session_id
                 refund          session_id, amount (decimal or None), to_address (or None)
                 create_endpoint url, event_types
                 delete_endpoint endpoint_id
                 replay          delivery_id
+                set_tolerance   cents, basis_points; set_receiving_address  address
+                prove_payer     session_id, address; the wallet that really signed, and the
+                                session it signed for: signed_by, signed_for; customer
+                announce        session_id, tx_hash, customer
+                accept, assign, dismiss, refund_transfer
+                                transfer (its stream), transfer_id, reason; session_id where
+                                it is assigned; to_address (or None) where it goes back
     answer    create_session  session_id, address, network, asset, units, expires_at_us
               cancel_session  session_id, status
               refund          refund_id, session_id, units, destination, status
               create_endpoint endpoint_id, url, secret ("whsec_...")
               replay          delivery_id, status
+              prove_payer, announce       as cancel_session
+              accept, assign, dismiss     transfer, purpose, resolution, session_id
+              refund_transfer             refund_id, transfer, units, destination, status
+              set_...                     tolerance, address
     raw       the answer's stored bytes as text: a repeat under the same key gives the same
     repeats   the number of the request this one repeats, or None
     """
@@ -169,6 +195,8 @@ class LogRow:
     context: Json = field(default_factory=dict)
     # The virtual moment of the write, free of any process's skew.
     written_at_us: int | None = None
+    # Rows that were written together have the same number; later ones a higher one.
+    write: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +292,7 @@ class Evidence:
     # What the API shows of each session at the end, by session id (32 hex digits): status,
     # exceptions (list), received, confirmed, refunded (base units, integers).
     views: dict[str, Json] = field(default_factory=dict)
+    tags: tuple[TagTold, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

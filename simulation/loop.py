@@ -126,6 +126,11 @@ class SimLoop(asyncio.AbstractEventLoop):
                     told = {"message": "in a callback", "exception": error}
                     self.call_exception_handler(told)
         self.callbacks += ran
+        # Only now that nothing is left to run: who waits for a task hears of its end a callback
+        # after it, and has not asked before.
+        if not ready and len(self._tasks) > self._tasks_kept:
+            self.look_back()
+            self._tasks_kept = 2 * len(self._tasks) + TASKS_KEPT_MAX
         return ran
 
     def advance(self, seconds: float, *, tick_seconds: float) -> None:
@@ -254,9 +259,6 @@ class SimLoop(asyncio.AbstractEventLoop):
     ) -> "asyncio.Task[T]":
         task: asyncio.Task[T] = asyncio.Task(coro, loop=self, name=name, context=context)
         self._tasks.append((task, context.get(LIFE) if context is not None else LIFE.get()))
-        if len(self._tasks) > self._tasks_kept:
-            self.look_back()
-            self._tasks_kept = 2 * len(self._tasks) + TASKS_KEPT_MAX
         return task
 
     def run_in_executor(  # type: ignore[override] # the answer is one future, not an awaitable

@@ -7,6 +7,9 @@ simulation.evidence.
 
 Parts   oracle_truth        the chains and the log, sorted
         oracle_chain        every canonical transfer attributed once and rightly
+        oracle_policy       confirmed under the right version, by the right rule, and truly so
+        oracle_inbox        each verdict, whenever somebody looked
+        oracle_decisions    what was set, decided and claimed, as it was asked for
         oracle_tally        one session added up; oracle_sessions where each one ends
         oracle_books        what every account must hold
         oracle_refunds      one refund, at most one transfer
@@ -22,6 +25,7 @@ from itertools import islice
 from simulation import (
     oracle_books,
     oracle_chain,
+    oracle_decisions,
     oracle_log,
     oracle_projections,
     oracle_refunds,
@@ -41,6 +45,7 @@ PARTS: tuple[Callable[[Case], Iterator[Violation]], ...] = (
     oracle_log.check,
     oracle_log.causes,
     oracle_chain.check,
+    oracle_decisions.check,
     oracle_refunds.check,
     oracle_requests.check,
     oracle_requests.addresses,

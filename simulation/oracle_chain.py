@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from simulation import oracle_inbox
+from simulation import oracle_inbox, oracle_policy
 from simulation.evidence import LogRow, Violation
 from simulation.oracle_truth import TRANSFERS, Case, Moved, us_of
 
@@ -70,7 +70,7 @@ def check(case: Case) -> Iterator[Violation]:
             yield Violation("attributed_twice", f"{transfer_id} has {len(found)} streams")
         for rows in found:
             yield from _sightings(case, transfer_id, rows)
-            yield from _confirmations(case, transfer_id, rows)
+            yield from oracle_policy.check(case, transfer_id, rows)
             yield from oracle_inbox.check(case, transfer_id, rows)
             yield from _end(case, transfer_id, rows)
 
@@ -83,7 +83,7 @@ def _sightings(case: Case, transfer_id: str, rows: list[LogRow]) -> Iterator[Vio
         said = row.data["sighting"]
         real = case.ever.get((transfer_id, said["block_hash"]))
         if real is None:
-            if said["attested"] and not _believable(case, row):
+            if said["attested"] and not oracle_policy.believable(case, row):
                 yield Violation(
                     "sighting_false", f"{transfer_id} never was in {said['block_hash']}"
                 )
@@ -103,36 +103,6 @@ def _as_said(said: dict[str, object]) -> tuple[object, ...]:
 def _as_it_is(real: Moved) -> tuple[object, ...]:
     names = (real.id, real.network, real.token, real.sender, real.recipient, real.tx_hash)
     return (*names, real.number, real.units, real.asset, real.time_us)
-
-
-def _confirmations(case: Case, transfer_id: str, rows: list[LogRow]) -> Iterator[Violation]:
-    for row in rows:
-        if row.name != "onchain_transfer.confirmed":
-            continue
-        real = case.ever.get((transfer_id, row.data["block_hash"]))
-        if real is None:
-            if not _believable(case, rows[0]):
-                yield Violation("confirmed_nowhere", f"{transfer_id} in {row.data['block_hash']}")
-            continue
-        needed = case.needed(real, int(row.data["policy_version"]))
-        if int(row.data["confirmations"]) < needed:
-            how = f"{row.data['confirmations']} of {needed} confirmations"
-            yield Violation("confirmed_too_early", f"{transfer_id}: {how}")
-        elif not _buried(case, real, int(row.data["confirmations"]), row.written_at_us):
-            yield Violation("confirmed_too_early", f"{transfer_id}: the chain was not that deep")
-
-
-def _believable(case: Case, row: LogRow) -> bool:
-    return case.networks[row.data["sighting"]["network"]].believes_one
-
-
-def _buried(case: Case, real: Moved, confirmations: int, by_us: int | None) -> bool:
-    """Whether some branch had so many blocks from this one on, by that moment."""
-    level = [real.block_hash]
-    for _ in range(confirmations - 1):
-        level = [child for block in level for child in case.children.get(block, ())]
-    mined = [case.blocks[block].mined_at_us for block in level]
-    return any(at is None or by_us is None or at <= by_us for at in mined)
 
 
 def _end(case: Case, transfer_id: str, rows: list[LogRow]) -> Iterator[Violation]:

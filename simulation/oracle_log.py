@@ -46,12 +46,12 @@ _MONEY = {  # facts of sessions and transfers
     "payment_session.payer_proven": (_edge("window", None, "open expired", "="),),
     "payment_session.transaction_announced": (_edge("window", None, "open expired", "="),),
     "payment_claim.made": (_edge("claim", "session_id", "- made", "made"),),
-    "payment_claim.transfer_seen": (_edge("transfer", "transfer_id", "-", "seen"),),
+    "payment_claim.transfer_seen": (_edge("transfer", "transfer_id", "- seen", "seen"),),
     "onchain_transfer.observed": (
         _edge("sighting", None, "- observed retracted reversed", "observed"),
     ),
     "onchain_transfer.assigned": (_edge("verdict", None, "- inbox", "given"),),
-    "onchain_transfer.unmatched": (_edge("verdict", None, "-", "inbox"),),
+    "onchain_transfer.unmatched": (_edge("verdict", None, "- inbox", "inbox"),),
     "onchain_transfer.accepted": (_edge("verdict", None, "inbox", "accepted"),),
     "onchain_transfer.dismissed": (_edge("verdict", None, "inbox", "dismissed"),),
     "onchain_transfer.refund_reserved": (_edge("verdict", None, "inbox", "refunding"),),
@@ -154,12 +154,15 @@ def _edges(name: str, rows: list[LogRow]) -> Iterator[Violation]:
 
 def _reports(name: str, rows: list[LogRow]) -> Iterator[Violation]:
     """Of two reports the newer tells the truth: an older one is never applied after it."""
-    newest = 0
+    newest: dict[str, int] = {}  # a stream of evidence holds notes of several transfers
     for row in rows:
-        number = row.data.get("report_number", newest)
-        if number < newest:
-            yield Violation("report_outdated", f"{name}@{row.version}: {number} after {newest}")
-        newest = number
+        noted = row.name == "payment_claim.transfer_seen"
+        whose = str(row.data["transfer_id"]) if noted else ""
+        number = int(row.data.get("report_number", newest.get(whose, 0)))
+        if number < newest.get(whose, 0):
+            what = f"{name}@{row.version}: {number} after {newest[whose]}"
+            yield Violation("report_outdated", what)
+        newest[whose] = number
 
 
 def known_names(case: Case) -> Iterator[Violation]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from simulation.evidence import LogRow, OutgoingRow, Violation
-from simulation.oracle_truth import REFUND, Case, Moved, plain
+from simulation.oracle_truth import REFUND, Case, Moved, plain, rule_by_tier
 
 ZERO = "0x" + "0" * 40
 STATES = {
@@ -125,10 +125,26 @@ def _ended(case: Case, refund: Refund, mine: list[Moved]) -> Iterator[Violation]
     if refund.state == "completed":
         if not mine:
             yield Violation("refund_not_on_chain", f"{refund.id} {refund.tx_hash}")
-        elif not case.safe(mine[0]):
+        elif not _deep(case, refund, mine[0]):
             yield Violation("refund_not_safe", f"{refund.id}: {case.depth(mine[0])} confirmations")
     if refund.state == "failed" and mine:
         yield Violation("refund_failed_but_paid", f"{refund.id} {mine[0].tx_hash}")
+
+
+def _deep(case: Case, refund: Refund, paid: Moved) -> bool:
+    """As the newest terms asked for when it was found to be done, for this amount."""
+    rows = [row for row in case.streams[REFUND, refund.id] if row.name == "refund.completed"]
+    known = [
+        int(row.data["policy"]["version"])
+        for row in case.evidence.log
+        if row.name == "network.confirmation_policy_set"
+        and row.data["network"] == refund.network
+        and row.position < rows[-1].position
+    ]
+    said = rows[-1].context.get("policy_version") or case.networks[refund.network].policy_version
+    if known and int(said) not in known:
+        return False
+    return case.meets(paid, rule_by_tier(case, paid, int(said), refund.units))
 
 
 def _terms(case: Case, refund: Refund) -> Iterator[Violation]:

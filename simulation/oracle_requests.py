@@ -19,8 +19,14 @@ MADE_BY = {
     "create_session": "payment_session.created",
     "refund": "refund.requested",
     "create_endpoint": "merchant.webhook_endpoint_created",
+    "refund_transfer": "refund.requested",
 }
-ID_OF = {"create_session": "session_id", "refund": "refund_id", "create_endpoint": "endpoint_id"}
+ID_OF = {
+    "create_session": "session_id",
+    "refund": "refund_id",
+    "create_endpoint": "endpoint_id",
+    "refund_transfer": "refund_id",
+}
 SECRET = "secret"  # noqa: S105 - a field of an answer, which is never stored in it
 
 
@@ -32,9 +38,6 @@ def check(case: Case) -> Iterator[Violation]:
             groups[_group(request)].append(request)
         if request.what == "cancel_session" and request.outcome == "ok":
             yield from _cancelled(case, request)
-        if request.outcome == "refused" and made.get(_correlation(request)):
-            what = f"request {request.number} ({request.what}: {request.code})"
-            yield Violation("refused_and_done", what)
     for requests in groups.values():
         yield from _once(requests, made)
         yield from _kept(requests, made)
@@ -44,6 +47,8 @@ def check(case: Case) -> Iterator[Violation]:
             yield from _as_asked(case, request)
         if request.what == "refund" and request.outcome == "ok":
             yield from _refunded_as_asked(case, request)
+        if request.what == "refund_transfer" and request.outcome == "ok":
+            yield from _given_back_as_asked(case, request)
 
 
 def _group(request: Request) -> tuple[str, ...]:
@@ -155,6 +160,24 @@ def _refunded_as_asked(case: Case, request: Request) -> Iterator[Violation]:
         yield Violation("refund_not_as_asked", what)
 
 
+def _given_back_as_asked(case: Case, request: Request) -> Iterator[Violation]:
+    """All of the transfer, to its sender where nobody was named."""
+    assert request.answer is not None
+    refund = refunds_of(case).get(plain(request.answer["refund_id"]))
+    body = request.body
+    moved = next(
+        (each for (id_, _), each in case.ever.items() if id_ == body["transfer_id"]), None
+    )
+    if refund is None or moved is None:
+        return
+    named = body.get("to_address")
+    rightly = (moved.id, moved.units, (named or moved.sender).lower())
+    told = (int(request.answer["units"]), request.answer["destination"].lower())
+    if (refund.transfer, *told) != rightly or told != (refund.units, refund.destination):
+        what = f"request {request.number}: {told} of {refund.transfer}, asked {body}"
+        yield Violation("refund_not_as_asked", what)
+
+
 def _terms(case: Case, request: Request, opened: Opened) -> Iterator[Violation]:
     body = request.body
     symbol, decimals = case.of_asset(opened.asset)
@@ -167,7 +190,8 @@ def _terms(case: Case, request: Request, opened: Opened) -> Iterator[Violation]:
 def addresses(case: Case) -> Iterator[Violation]:
     """No address was given out twice."""
     wallets = [each.refund_wallet for each in case.evidence.merchants]
-    counts = Counter([opened.address for opened in case.sessions.values()] + wallets)
+    own = [opened.address for opened in case.sessions.values() if not opened.shares_wallet]
+    counts = Counter(own + wallets)
     for address, count in counts.items():
         if count > 1:
             yield Violation("address_twice", f"{address} was given {count} times")

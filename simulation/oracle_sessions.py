@@ -75,6 +75,12 @@ def _against_time(case: Case, tally: Tally, arrived: dict[str, Moved]) -> Iterat
     expired = next(row for row in rows if row.name == "payment_session.expired")
     # A block may leave the chain and come back; meanwhile its payment was not there.
     left = {row.data["transfer_id"] for row in rows if row.name in LEFT}
+    # What waited in the inbox at first was the session's only when that was decided.
+    left |= {
+        row.data["transfer_id"]
+        for row in case.evidence.log
+        if row.name == "onchain_transfer.unmatched"
+    }
     firm = sum(
         moved.units
         for moved in arrived.values()

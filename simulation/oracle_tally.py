@@ -106,8 +106,6 @@ class Tally:
             status = "completed"
             if refunded:
                 status = "refunded" if refunded >= confirmed else "partially_refunded"
-        elif self.ended == "cancelled":
-            status = "failed"
         elif covered:
             status = "confirming"
         elif self.ended:
@@ -150,12 +148,13 @@ def tallies(case: Case, found: dict[str, Tally]) -> Iterator[Violation]:
             yield Violation("fact_missing", f"session {session} ends without {sorted(owed)}")
 
 
-def as_of(case: Case, session: str, position: int) -> Tally:
-    """The tally of a session before a position of the log."""
+def as_of(case: Case, session: str, position: int, *, without: str = "") -> Tally:
+    """The tally of a session before a position of the log, one transfer left out."""
     tally = Tally(case.sessions[session])
     for row in case.streams[SESSION, session]:
         handler = HANDLERS.get(row.name)
-        if handler is not None and row.position < position:
+        left_out = bool(without) and row.data.get("transfer_id") == without
+        if handler is not None and row.position < position and not left_out:
             deque(handler(case, tally, row), maxlen=0)
     return tally
 

@@ -19,6 +19,7 @@ from simulation.evidence import BlockFacts, Evidence, Json, LogFacts, LogRow, Ne
 TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CLEAN = "0" * 24
+TAG_WINDOW = 256
 SESSION, TRANSFERS, REFUND = "payment_session", "onchain_transfer", "refund"
 MERCHANT, DELIVERY, JOURNAL = "merchant", "webhook_delivery", "journal_entry"
 
@@ -75,6 +76,14 @@ class Opened:
     shares_wallet: bool = False  # paid to the merchant's one wallet, by evidence
 
 
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """So many confirmations, or a block that the chain itself calls safe or final."""
+
+    blocks: int
+    tag: str | None = None
+
+
 @dataclass(slots=True)
 class Case:
     evidence: Evidence
@@ -92,31 +101,37 @@ class Case:
     owners: dict[tuple[str, str], Owner] = field(default_factory=dict)  # mode, address
     policies: dict[tuple[str, int], Json] = field(default_factory=dict)  # network, version
     versions: dict[str, int] = field(default_factory=dict)  # of the policy, by transfer id
+    spans: dict[int, tuple[int, int]] = field(default_factory=dict)  # by the number of a write
+    tops: dict[str, int] = field(default_factory=dict)  # the highest block there ever was
+    inside: dict[str, list[Moved]] = field(default_factory=dict)  # by block hash
+    reported: dict[tuple[str, str], int] = field(default_factory=dict)  # first, by id and block
 
     def of_type(self, stream_type: str) -> Iterable[tuple[str, list[LogRow]]]:
         return ((id_, rows) for (kind, id_), rows in self.streams.items() if kind == stream_type)
+
+    def span(self, row: LogRow) -> tuple[int, int]:
+        """First and last position of what was written together with this row."""
+        if row.write is None:
+            return row.position, row.position
+        return self.spans[row.write]
 
     def depth(self, moved: Moved) -> int:
         """Confirmations: head number minus block number plus one."""
         return self.heads[moved.network].number - moved.number + 1
 
     def safe(self, moved: Moved) -> bool:
-        network = self.networks[moved.network]
-        version = self.versions.get(moved.id, network.policy_version)
-        return self.depth(moved) >= self.needed(moved, version)
+        """Deep enough on the final chain for the least that its terms can have asked for."""
+        version = self.versions.get(moved.id, self.networks[moved.network].policy_version)
+        rule = rule_by_tier(self, moved, version, recent_sum(self, moved, version))
+        return self.meets(moved, rule)
 
-    def needed(self, moved: Moved, version: int) -> int:
-        """Confirmations that a version of the network's policy asks for, for this amount."""
-        network = self.networks[moved.network]
-        policy = self.policies.get((moved.network, version))
-        if policy is None:
-            return network.confirmations
-        _, decimals = self.of_asset(moved.asset)
-        blocks = int(policy["blocks"])
-        for tier in policy["tiers"]:
-            if moved.units >= int(tier["from_usd"]) * 10**decimals:
-                blocks = int(tier["rule"]["blocks"])
-        return blocks
+    def meets(self, moved: Moved, rule: "Rule") -> bool:
+        """Whether it is so deep, or so final, at the end."""
+        if rule.tag is None:
+            return self.depth(moved) >= rule.blocks
+        below_head = self.networks[moved.network].below_head
+        final = moved.number <= self.tops[moved.network] - below_head["finalized"]
+        return final or (rule.tag == "safe" and self.depth(moved) > below_head["safe"])
 
     def owner(self, moved: Moved) -> Owner | None:
         return self.owners.get((self.networks[moved.network].mode, moved.recipient))
@@ -139,8 +154,11 @@ def case_of(evidence: Evidence) -> Case:
         for block in (*chain.orphaned, *chain.canonical):
             case.blocks[block.hash] = block
             case.children.setdefault(block.parent, []).append(block.hash)
+            top = max(case.tops.get(chain.network, 0), block.number)
+            case.tops[chain.network] = top
             for moved in moves_in(block, network):
                 case.ever[moved.id, moved.block_hash] = moved
+                case.inside.setdefault(moved.block_hash, []).append(moved)
                 case.units[moved.id] = moved.units
                 case.sighted[moved.id] += 1
         for block in chain.canonical:
@@ -155,6 +173,13 @@ def _sort_log(case: Case) -> None:
     streams: defaultdict[tuple[str, str], list[LogRow]] = defaultdict(list)
     for row in sorted(case.evidence.log, key=lambda each: each.position):
         streams[row.stream_type, row.stream_id].append(row)
+        if row.write is not None:
+            first, _ = case.spans.get(row.write, (row.position, 0))
+            case.spans[row.write] = (first, row.position)
+        if row.name == "onchain_transfer.observed":
+            said = row.data["sighting"]
+            place = (said["transfer_id"], said["block_hash"])
+            case.reported.setdefault(place, int(row.data["report_number"]))
         if row.name == "payment_session.created":
             opened = _opened(row)
             case.sessions[opened.session] = opened
@@ -232,3 +257,58 @@ def moves(log: LogFacts) -> bool:
 
 def _asset(network: NetworkFacts, token: str) -> str:
     return f"eip155:{network.chain_id}/erc20:{token}"
+
+
+# ---------------------------------------------------------------- how deep is deep enough
+
+
+def rules_of(case: Case, network: str, version: int) -> list[tuple[int, Rule]]:
+    """From how many dollars on which rule holds; the default one from nothing on."""
+    policy = case.policies.get((network, version))
+    if policy is None:
+        return [(0, Rule(case.networks[network].confirmations))]
+    default = Rule(int(policy["blocks"]), policy.get("tag"))
+    tiers = (
+        (int(tier["from_usd"]), Rule(int(tier["rule"]["blocks"]), tier["rule"].get("tag")))
+        for tier in policy["tiers"]
+    )
+    return [(0, default), *tiers]
+
+
+def tier_of(case: Case, moved: Moved, version: int, units: int) -> int:
+    """Which of the rules an amount falls under, counted from the default one."""
+    _, decimals = case.of_asset(moved.asset)
+    starts = [start for start, _ in rules_of(case, moved.network, version)]
+    return max(at for at, start in enumerate(starts) if units >= start * 10**decimals)
+
+
+def rule_by_tier(case: Case, moved: Moved, version: int, units: int) -> Rule:
+    rules = rules_of(case, moved.network, version)
+    return rules[tier_of(case, moved, version, units)][1]
+
+
+def recent_sum(case: Case, moved: Moved, version: int) -> int:
+    """What the address had lately got of that asset when this was seen, itself included.
+
+    The least that can have been known: what stands below in the same branch and was reported
+    no later.
+    """
+    seen = case.reported.get((moved.id, moved.block_hash))
+    window = _window(case, moved.network, version)
+    total, block = 0, case.blocks.get(moved.block_hash)
+    while block is not None and block.number > moved.number - window:
+        for other in case.inside.get(block.hash, ()):
+            told = case.reported.get((other.id, other.block_hash))
+            known = seen is not None and told is not None and told <= seen
+            same = (other.recipient, other.asset) == (moved.recipient, moved.asset)
+            if same and (known or other.id == moved.id):
+                total += other.units
+        block = case.blocks.get(block.parent)
+    return total
+
+
+def _window(case: Case, network: str, newest: int) -> int:
+    """How far back any rule of then looks; a tag is taken to look back TAG_WINDOW blocks."""
+    versions = [each for name, each in case.policies if name == network and each <= newest]
+    rules = [rule for each in versions for _, rule in rules_of(case, network, each)]
+    return max((TAG_WINDOW if rule.tag else rule.blocks for rule in rules), default=1)

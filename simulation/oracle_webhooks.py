@@ -34,7 +34,9 @@ TYPES = {
     "payment.refund_reserved": "refund.created",
     "payment.refund_released": "refund.failed",
     "payment.refund_reversed": "refund.reversed",
+    "transfer.reversed": "payment.reduced",
     "onchain_transfer.unmatched": "transfer.unmatched",
+    "onchain_transfer.reversed": "transfer.reversed",
     "onchain_transfer.refunded": "transfer.refunded",
 }
 REFUND_STATES = {
@@ -99,7 +101,7 @@ def _facts(case: Case) -> dict[str, Addressed]:
     told = verdicts(case)
     found: dict[str, Addressed] = {}
     for row in case.evidence.log:
-        if row.name not in TYPES:
+        if row.name not in TYPES or _told_otherwise(case, row):
             continue
         if row.stream_type == SESSION:
             session = case.sessions[row.stream_id]
@@ -109,6 +111,22 @@ def _facts(case: Case) -> dict[str, Addressed]:
             modes = {each.chain_id: each.mode for each in case.networks.values()}
             found[row.event_id] = (row, merchant, modes[chain_id])
     return found
+
+
+def _told_otherwise(case: Case, row: LogRow) -> bool:
+    """What another message says, or what is over within a few blocks."""
+    rows = case.streams[row.stream_type, row.stream_id]
+    if row.name == "transfer.reversed":  # the whole payment is, then
+        return any(
+            each.name == "payment.reversed" and each.version == row.version + 1 for each in rows
+        )
+    if row.name == "onchain_transfer.reversed":  # the session's own message tells it
+        return any(
+            each.name == "onchain_transfer.assigned" and each.version < row.version
+            for each in rows
+        )
+    waits = row.name == "onchain_transfer.unmatched"
+    return waits and row.data.get("verdict") == "awaits_confirmation"
 
 
 def _endpoints(case: Case) -> dict[str, Endpoint]:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 from simulation import steps as s
 from simulation.cast import BLOCKS_ENOUGH, OFFSETS_SECONDS, Cast, Plot, refund_of
+from simulation.plots_claims import CLAIM_PLOTS
+from simulation.plots_inbox import INBOX_PLOTS
 from simulation.plots_refunds import REFUND_PLOTS
 
 # ---------------------------------------------------------------- one payment
@@ -284,7 +286,7 @@ def strangers(cast: Cast) -> Iterator[s.Step]:
 
 
 def listening(cast: Cast) -> Iterator[s.Step]:
-    types = 0 if cast.chance(60) else cast.draw.randrange(1, 2**9)
+    types = 0 if cast.chance(60) else cast.draw.randrange(1, 2**14)
     yield cast.asked(s.CreateEndpoint(cast.draw.randrange(3), types, lost=cast.chance(10)))
     cast.endpoints += 1
     if cast.chance(25):
@@ -332,6 +334,8 @@ PLOTS: tuple[tuple[int, Plot], ...] = (
     (5, overtaken),
     (3, cornered),
     *REFUND_PLOTS,
+    *CLAIM_PLOTS,
+    *INBOX_PLOTS,
     (4, astray),
     (2, strangers),
     (6, listening),

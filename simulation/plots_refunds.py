@@ -92,9 +92,41 @@ def lost_top_up(cast: Cast) -> Iterator[s.Step]:
     yield cast.bury(session)
 
 
+def by_a_bad_node(cast: Cast) -> Iterator[s.Step]:
+    """The node through which a refund goes out is late, forgetful, dear or silent."""
+    opened = cast.opened(cents=cast.draw.choice((1000, 3000)))
+    yield opened
+    session = cast.newest()
+    network = opened.network
+    yield s.TopUp(opened.merchant, network, opened.token, 10_000_000)
+    yield cast.pay(session, "exact")
+    yield cast.bury(session)
+    troubles: tuple[s.NodeTrouble, ...] = (
+        "down",
+        "slow",
+        "lag",
+        "lost_answer",
+        "high_fees",
+        "drops_mempool",
+    )
+    seconds = cast.draw.choice((5, 30, 120))
+    yield s.NodeFault(
+        network, cast.draw.choice(troubles), seconds, cast.draw.randint(1, 3), cast.salt()
+    )
+    yield cast.asked(refund_of(cast, session, cast.draw.choice(("all", "half"))))
+    yield s.Wait(cast.draw.choice((1, 3, 10)))
+    yield cast.mine(session, cast.draw.randint(1, 3))
+    if cast.chance(40):
+        yield s.NodeFault(network, cast.draw.choice(troubles), seconds, 1, cast.salt())
+    if cast.chance(30):
+        yield cast.reorg(network)
+    yield cast.bury(session)
+
+
 REFUND_PLOTS: tuple[tuple[int, Plot], ...] = (
     (7, refunded),
     (7, refund_in_a_reorg),
     (3, early_refund),
     (4, lost_top_up),
+    (4, by_a_bad_node),
 )

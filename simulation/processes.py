@@ -17,7 +17,10 @@ from adapters.addresses import checksum_address, parse_address
 from adapters.memory.clock import SeededIds
 from adapters.memory.store import MemoryEventStore
 from api.views import Views
+from application.claims import Claims
 from application.handling import Handler
+from application.inbox import Inbox
+from application.merchant_settings import MerchantSettings
 from application.messages import Messages
 from application.policies import Policies
 from application.refunds import Refunds
@@ -30,6 +33,7 @@ from simulation.faults import Plan
 from simulation.loop import Life
 from simulation.receivers import PosterWire
 from simulation.servers import Servers, SimClock
+from simulation.wallets import Wallets
 from simulation.wires import BusWire, Line, StoreWire, wired
 from simulation.wires_chain import NodeWire, SourceWire
 from simulation.wires_writes import IngestWire, OutgoingWire
@@ -55,6 +59,7 @@ class Desk:
         loop = servers.loop
         seed = f"{servers.seed} {process.name} {process.lives}"
         self.servers = servers
+        self.book = servers.book  # as it is configured when this life begins
         self.random = Random(seed)  # noqa: S311 - repeatable, not secret
         self.line = line = Line(life, servers.faults, lambda: process.plan)
         self.clock = clock = SimClock(loop, lambda: process.skew_us)
@@ -92,16 +97,20 @@ class Api:
     sessions: Sessions
     refunds: Refunds
     webhooks: Webhooks
+    inbox: Inbox
+    claims: Claims
+    settings: MerchantSettings
     views: Views
 
 
 def api(desk: Desk) -> Api:
-    servers = desk.servers
+    servers, book = desk.servers, desk.book
+    watch = wired(desk.reads.watch_list, desk.line)
     return Api(
         desk,
         Sessions(
             desk.handler,
-            setting.BOOK,
+            book,
             wired(servers.addresses, desk.line),
             desk.vault,
             desk.ids,
@@ -109,13 +118,16 @@ def api(desk: Desk) -> Api:
         ),
         Refunds(
             desk.handler,
-            setting.BOOK,
-            wired(desk.reads.watch_list, desk.line),
+            book,
+            watch,
             desk.ids,
             parse_address,
         ),
         Webhooks(desk.handler, desk.vault, desk.poster, desk.ids),
-        Views(setting.BOOK, checksum_address, setting.PUBLIC_BASE_URL),
+        Inbox(desk.handler, book),
+        Claims(desk.handler, book, Wallets(desk.line), parse_address, checksum_address),
+        MerchantSettings(desk.handler, book, watch, parse_address),
+        Views(book, checksum_address, setting.PUBLIC_BASE_URL),
     )
 
 
@@ -125,11 +137,13 @@ def api(desk: Desk) -> Api:
 def ingest(desk: Desk, network: str) -> Worker:
     servers, line = desk.servers, desk.line
     sources = [
-        SourceWire(servers.chains[network], (network, number), servers.forks, line)
+        SourceWire(
+            servers.chains[network], (network, number), servers.forks, line, servers.told_tag
+        )
         for number in range(setting.PROVIDERS[network])
     ]
     ingester = ingest_network(
-        setting.BOOK.get(network),
+        desk.book.get(network),
         sources,
         IngestWire(servers.ingest, line, servers.leading),
         desk.bus,
@@ -146,14 +160,14 @@ def ingest(desk: Desk, network: str) -> Worker:
 def settlement(desk: Desk, network: str) -> Worker:
     watch = wired(desk.reads.watch_list, desk.line)
     progress = wired(desk.reads.progress, desk.line)
-    use_case = Settlement(desk.handler, watch, setting.BOOK, progress)
+    use_case = Settlement(desk.handler, watch, desk.book, progress)
     parked = wired(desk.servers.parked, desk.line)
     worker = SettlementWorker(network, desk.bus, use_case, parked, desk.clock)
     return worker.run(desk.stop)
 
 
 def dispatcher(desk: Desk) -> Worker:
-    messages = Messages(desk.store, setting.BOOK, checksum_address)
+    messages = Messages(desk.store, desk.book, checksum_address)
     checkpoints = wired(desk.servers.checkpoints, desk.line)
     worker = Dispatcher(desk.handler, messages, checkpoints, desk.bus, desk.clock)
     return worker.run(desk.stop)
@@ -173,7 +187,7 @@ def refunds(desk: Desk) -> Worker:
         wired(desk.reads.refunds, desk.line),
         outgoing,
         desk.nodes(),
-        setting.BOOK,
+        desk.book,
         desk.clock,
     )
     return sender.run(desk.stop)

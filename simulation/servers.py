@@ -113,17 +113,25 @@ class Servers:
         projected = ProjectedLog(self.store, self.tables)
         self.reads = MemoryReads(projected, setting.BOOK)
         self.queue = MemoryDeliveryQueue(projected, clock, self.reads.deliveries.responses)
+        self.book = setting.BOOK  # what is configured at this moment
+        self.told_tags: dict[tuple[str, str, str, int], int] = {}  # and when it was first told
+        self.writes: list[int] = []  # the number of the append each position came with
         self.leading: dict[str, str] = {}  # network: the ingester that leads it
         self.mined_at_us: dict[str, int] = {}  # block hash: when it first existed
         self.written_at_us: list[int] = []  # of each position, from the first
+
+    def told_tag(self, network: str, provider: str, tag: str, number: int) -> None:
+        self.told_tags.setdefault((network, provider, tag, number), self.loop.now_us)
 
     def _settled(self, message_id: str) -> bool:
         return InboxMessage(SOURCE, message_id) in self.log.inbox or self.parked.holds(message_id)
 
     def appended(self, position: int) -> None:
         """Called at the moment of every write."""
+        number = self.writes[-1] + 1 if self.writes else 0
         for row in self.log.recorder.rows[len(self.written_at_us) : position]:
             assert row is not None
+            self.writes.append(number)
             self.written_at_us.append(self.loop.now_us)
             self.trace.add(
                 "fact", row.position, row.stream_type, row.stream_id.hex, row.version, row.topic

@@ -2,8 +2,11 @@
 
 Shapes  Two live networks with three providers each, of which two must agree, and a test network
         with one. Live merchants are paid on both live networks, and an address of one is watched
-        on the other. Policies are shorter than in production, so that histories are short too.
-Units   seconds; base units.
+        on the other. Policies are shorter than in production, so that histories are short too:
+        Polygon has tiers of blocks, Ethereum asks for a safe block from 40 dollars on and for
+        a final one from 1,000. POLICIES are the terms that a history may change to; the first
+        ones are those it begins with.
+Units   seconds; base units; SAFE_BLOCKS is how far below the head a chain calls a block safe.
 """
 
 from datetime import UTC, datetime
@@ -14,7 +17,15 @@ from bip32 import BIP32  # type: ignore[import-untyped] # ships no types
 from adapters.keystore import ACCOUNT_PATH, LocalSigner
 from application.paying_out import Caps
 from application.sessions import GRACE_SECONDS_DEFAULT
-from domain.networks import ConfirmationPolicy, Network, NetworkBook, Token, local_network
+from domain.networks import (
+    AmountTier,
+    ConfirmationPolicy,
+    ConfirmationRule,
+    Network,
+    NetworkBook,
+    Token,
+    local_network,
+)
 from domain.values import Mode
 
 BEGINS_AT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -32,9 +43,41 @@ MERCHANTS: tuple[tuple[str, Mode], ...] = (
 )
 
 
+WALLETS = 3  # of each merchant, to be paid to; the last one all merchants have in common
+SAFE_BLOCKS = 5
+
+
 def _token(symbol: str, number: int, *, accepted: bool = True, decimals: int = 6) -> Token:
     address = f"0x{number:02x}" + "70" * 19
     return Token(symbol=symbol, address=address, decimals=decimals, accepted=accepted)
+
+
+def _tier(from_usd: int, rule: ConfirmationRule) -> AmountTier:
+    return AmountTier(from_usd=from_usd, rule=rule)
+
+
+SAFE = ConfirmationRule(tag="safe")
+FINAL = ConfirmationRule(tag="finalized")
+POLICIES: dict[str, tuple[ConfirmationPolicy, ...]] = {
+    "ethereum": (
+        ConfirmationPolicy(version=1, blocks=3, tiers=(_tier(40, SAFE), _tier(1_000, FINAL))),
+        ConfirmationPolicy(version=1, blocks=2),
+        ConfirmationPolicy(version=1, blocks=1, tag="safe"),
+    ),
+    "polygon": (
+        ConfirmationPolicy(
+            version=1,
+            blocks=4,
+            tiers=(_tier(2, ConfirmationRule(blocks=6)), _tier(10, ConfirmationRule(blocks=8))),
+        ),
+        ConfirmationPolicy(version=1, blocks=8),
+        ConfirmationPolicy(version=1, blocks=3, tiers=(_tier(30, SAFE),)),
+    ),
+    "local": (
+        ConfirmationPolicy(version=1, blocks=2, allow_unattested=True),
+        ConfirmationPolicy(version=1, blocks=1, tag="safe", allow_unattested=True),
+    ),
+}
 
 
 ETHEREUM = Network(
@@ -43,7 +86,7 @@ ETHEREUM = Network(
     chain_id=1,
     mode="live",
     tokens=(_token("USDC", 0x11), _token("USDT", 0x12)),
-    policy=ConfirmationPolicy(version=1, blocks=3),
+    policy=POLICIES["ethereum"][0],
     block_seconds=12,
 )
 POLYGON = Network(
@@ -56,7 +99,7 @@ POLYGON = Network(
         _token("USDT", 0x22),
         _token("USDC.e", 0x23, accepted=False),
     ),
-    policy=ConfirmationPolicy(version=1, blocks=8),
+    policy=POLICIES["polygon"][0],
     block_seconds=2,
 )
 LOCAL = local_network(
@@ -77,3 +120,10 @@ def merchant_key(number: int) -> str:
 @lru_cache(maxsize=1)
 def signer() -> LocalSigner:
     return LocalSigner(SIGNER_SEED)
+
+
+def receiving_address(merchant: int, wallet: int) -> str:
+    """One of a merchant's own wallets."""
+    wallet %= WALLETS
+    owner = 0xFF if wallet == WALLETS - 1 else merchant
+    return f"0x5a{owner:02x}{wallet:02x}" + "11" * 17

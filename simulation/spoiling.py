@@ -16,7 +16,9 @@ from simulation.faults import Faults
 from simulation.servers import Servers
 from simulation.staff import Staff
 
-LIARS = frozenset({"empty", "forged_logs", "forged_receipts", "forged_headers", "fork"})
+LIARS = frozenset(
+    {"empty", "forged_logs", "forged_receipts", "forged_headers", "fork", "tags_lie"}
+)
 BY_COUNT = frozenset({"lost_answer", "busy", "conflicts"})
 
 Troubles = (
@@ -81,7 +83,7 @@ class Spoiling:
         number = step.provider % providers
         if step.trouble in LIARS:
             # One of several may lie: two who say the same are believed, that is the agreement.
-            if providers == 1 and step.trouble == "empty":
+            if providers == 1 and step.trouble in {"empty", "tags_lie"}:
                 return
             self._end_lies(network)
         if step.trouble == "fork":

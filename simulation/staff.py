@@ -46,6 +46,17 @@ class Staff:
         if step.point == "await" and process.life is not None:
             process.life.fuse = plan.after
 
+    def restart(self, *names: str) -> None:
+        """Stopped and started again, as to deploy another configuration."""
+        for name in names:
+            process = self.processes.get(name)
+            if process is None:
+                continue
+            if process.up and process.life is not None:
+                process.life.when_over.pop(0)  # this is no death: see `_live`
+                process.life.end()
+            self._live(process)
+
     def skew(self, step: s.Skew) -> None:
         self.named(step.process, step.network).skew_us = step.seconds * 1_000_000
         self._servers.faults.count("clock.skew")

@@ -38,16 +38,33 @@ from simulation.steps_faults import (
     StoreFault,
     StoreTrouble,
 )
+from simulation.steps_merchants import (
+    AnnounceTransaction,
+    ChangePolicy,
+    DecideTransfer,
+    Decision,
+    Destination,
+    PayBy,
+    ProvePayer,
+    SetReceivingAddress,
+    SetTolerance,
+    Signer,
+    Whose,
+)
 
 __all__ = [
     "KINDS",
+    "AnnounceTransaction",
     "AskRefund",
     "Asset",
     "BusFault",
     "BusTrouble",
     "CancelSession",
+    "ChangePolicy",
     "Crash",
     "CreateEndpoint",
+    "DecideTransfer",
+    "Decision",
     "DeleteEndpoint",
     "Destination",
     "Edge",
@@ -62,9 +79,11 @@ __all__ = [
     "OpenSession",
     "Part",
     "Pay",
+    "PayBy",
     "PayStranger",
     "Point",
     "Process",
+    "ProvePayer",
     "ProviderFault",
     "ProviderTrouble",
     "ReceiverFault",
@@ -72,7 +91,10 @@ __all__ = [
     "Repeat",
     "ReplayDelivery",
     "Restore",
+    "SetReceivingAddress",
+    "SetTolerance",
     "Share",
+    "Signer",
     "Skew",
     "Step",
     "StopSigning",
@@ -81,6 +103,7 @@ __all__ = [
     "StrangeShape",
     "TopUp",
     "Wait",
+    "Whose",
     "decode",
     "encode",
 ]
@@ -88,6 +111,7 @@ __all__ = [
 Share = Literal[
     "exact",  # the amount due
     "short",  # a part of it
+    "almost",  # a few base units, cents or percent less than is due
     "rest",  # what is still missing, as the chain stands now; the amount due if nothing is
     "over",  # more than is due
     "dust",  # one base unit
@@ -108,7 +132,6 @@ Fate = Literal[
     "mixed",  # some of each
     "revert",  # the same transactions are mined again, and some of them fail this time
 ]
-Destination = Literal["payer", "other", "zero", "token", "own", "deposit"]
 Part = Literal["all", "half", "third", "cent", "unit", "too_much"]
 StrangeShape = Literal["stranger", "four_topics", "short_data", "dirty", "no_value", "to_itself"]
 
@@ -126,6 +149,7 @@ class OpenSession:
     keyed: bool = True
     lost: bool = False
     salt: int = 0
+    pay_by: PayBy = "deposit_address"
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +327,12 @@ Step = (
     | Crash
     | Skew
     | StopSigning
+    | SetTolerance
+    | SetReceivingAddress
+    | ProvePayer
+    | AnnounceTransaction
+    | DecideTransfer
+    | ChangePolicy
 )
 KINDS: dict[str, type[Step]] = {step.kind: step for step in get_args(Step)}
 
@@ -322,10 +352,8 @@ class HistoryMalformed(Exception):  # noqa: N818 - named for what is wrong with 
 
 def encode(history: History) -> str:
     """Readable and stable: one step a line."""
-    lines = ",\n".join(
-        "    " + json.dumps({"kind": step.kind, **dataclasses.asdict(step)})
-        for step in history.steps
-    )
+    steps = ({"kind": step.kind, **dataclasses.asdict(step)} for step in history.steps)
+    lines = ",\n".join("    " + json.dumps(step) for step in steps)
     body = f"[\n{lines}\n  ]" if lines else "[]"
     return f'{{\n  "seed": {history.seed},\n  "steps": {body}\n}}\n'
 

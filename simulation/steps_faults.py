@@ -46,6 +46,9 @@ ProviderTrouble = Literal[
     "forged_headers",  # headers whose fields were changed
     "fork",  # a whole branch of its own that looks right, with other transfers in it
     "flapping",  # each call fails or works at random
+    "tags_refused",  # serves neither safe nor finalized
+    "tags_lag",  # calls blocks so `amount` blocks later than it might
+    "tags_lie",  # calls its newest block safe and finalized
 ]
 NodeTrouble = Literal["down", "slow", "lag", "lost_answer", "high_fees", "drops_mempool"]
 BusTrouble = Literal[

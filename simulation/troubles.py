@@ -75,8 +75,11 @@ def provider(cast: Cast) -> s.Step:
         "lag",
         "empty",
         "duplicates",
+        "duplicates",
         "range_refused",
         "flapping",
+        "tags_refused",
+        "tags_lag",
     )
     return s.ProviderFault(
         network=cast.network(),
@@ -89,18 +92,23 @@ def provider(cast: Cast) -> s.Step:
 
 
 def liar(cast: Cast) -> s.Step:
-    """Always the same provider of a network lies: two liars that agree are the truth."""
+    """One provider of a network at a time (spoiling.py): two liars that agree are the truth.
+
+    Logs are asked of the first two, so one of these lies more often.
+    """
     draw = cast.draw
     kinds: tuple[s.ProviderTrouble, ...] = (
         "forged_logs",
         "forged_receipts",
         "forged_headers",
         "fork",
+        "forged_logs",
         "empty",
+        "tags_lie",
     )
     return s.ProviderFault(
         network=cast.network(),
-        provider=PROVIDERS - 1,
+        provider=draw.choice((0, 0, 1, PROVIDERS - 1, PROVIDERS - 1)),
         trouble=draw.choice(kinds),
         seconds=draw.choice((5, 30, 120, 600)),
         amount=draw.randint(1, 4),

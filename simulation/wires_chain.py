@@ -23,6 +23,7 @@ from application.outside import Receipt
 from application.ports import Unavailable
 from domain.networks import Finality, Network
 from simulation.faults import Window
+from simulation.setting import SAFE_BLOCKS
 from simulation.wires import Line
 
 T = TypeVar("T")
@@ -41,9 +42,16 @@ class SourceWire:
     """application.chain_source.ChainSource: one provider of one network."""
 
     def __init__(
-        self, chain: MemoryChain, place: tuple[str, int], forks: Forks, line: Line
+        self,
+        chain: MemoryChain,
+        place: tuple[str, int],
+        forks: Forks,
+        line: Line,
+        told: Callable[[str, str, str, int], None],
     ) -> None:
+        """`told` hears of each block that this provider calls safe or final."""
         network, number = place
+        self._told = told
         self.name = f"{network}-{number + 1}"
         self._prefix = f"provider.{network}.{number}."
         self._place = place
@@ -59,7 +67,25 @@ class SourceWire:
         return await (await self._there()).token_decimals(address)
 
     async def header(self, block: int | Tag) -> Header | None:
-        return await (await self._there()).header(block)
+        source = await self._there()
+        if isinstance(block, int) or block == "latest":
+            return await source.header(block)
+        source.tags = {block: self._tagged(source, block)}
+        header = await source.header(block)
+        if header is not None:
+            self._told(self._place[0], self.name, block, header.number)
+        return header
+
+    def _tagged(self, source: MemorySource, tag: Finality) -> int | None:
+        """The block it calls so: the true one as far as it can see, unless it is in trouble."""
+        head = max(source.chain.head - source.lag, 0)
+        if self._on("tags_refused"):
+            return None
+        if self._on("tags_lie"):
+            return head
+        late = self._on("tags_lag")
+        there = tagged_block(source.chain, tag) - (late.amount if late is not None else 0)
+        return max(min(there, head), 0)
 
     async def header_by_hash(self, block_hash: str) -> Header | None:
         return await (await self._there()).header_by_hash(block_hash)
@@ -120,6 +146,11 @@ class SourceWire:
         if made_up is not None:
             found.append(_made_up(made_up.random, tokens, recipients or (), block_hash))
         return found
+
+
+def tagged_block(chain: MemoryChain, tag: Finality) -> int:
+    """The newest block that the chain calls so."""
+    return chain.final if tag == "finalized" else max(chain.head - SAFE_BLOCKS, chain.final)
 
 
 def _bending(random: Random) -> Callable[[Header], Header]:
@@ -213,6 +244,8 @@ class NodeWire:
 
     async def tagged_number(self, tag: Finality) -> int | None:
         await self._there()
+        if tag == "safe":
+            return max(self._visible() - SAFE_BLOCKS, 0)
         return await self._client.tagged_number(tag)
 
     async def receipt(self, tx_hash: str) -> Receipt | None:

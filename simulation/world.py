@@ -20,6 +20,7 @@ from application.merchants import Merchants
 from simulation import setting
 from simulation import steps as s
 from simulation.asking import Asking
+from simulation.asking_merchants import Merchandising
 from simulation.chains import ChainHand
 from simulation.clients import Clients, Merchant
 from simulation.collecting import collect
@@ -59,6 +60,7 @@ class World:
         self.clients = Clients(self.servers, self.staff.processes["api"], self.staff.broke)
         self.merchants = self._registered()
         self.asking = Asking(self.clients, self.servers, self.merchants)
+        self.deciding = Merchandising(self.asking)
         self.spoiling = Spoiling(self.servers, self.staff, self.chains, self.faults, self.asking)
         for name in self.servers.chains:
             self.servers.chains[name].mine(setting.FIRST_BLOCKS)
@@ -123,6 +125,17 @@ class World:
             ):
                 self.asking.perform(step)
                 self.loop.run_ready()
+            case (
+                s.SetTolerance()
+                | s.SetReceivingAddress()
+                | s.ProvePayer()
+                | s.AnnounceTransaction()
+                | s.DecideTransfer()
+            ):
+                self.deciding.perform(step)
+                self.loop.run_ready()
+            case s.ChangePolicy():
+                self._change_policy(step)
             case s.TopUp() | s.Pay() | s.PayStranger():
                 self._transact(step)
             case s.Mine() | s.MineAt() | s.Wait() | s.Reorg() | s.Restore():
@@ -147,7 +160,8 @@ class World:
                 if found is None:
                     return
                 beside = None if step.beside is None else self.asking.session(step.beside)
-                self.chains.pay(step, found[1], beside[1] if beside is not None else None)
+                tx = self.chains.pay(step, found[1], beside[1] if beside is not None else None)
+                self.deciding.paid(found[1]["session_id"], tx.hash)
 
     def _move_on(self, step: s.Mine | s.MineAt | s.Wait | s.Reorg | s.Restore) -> None:
         match step:
@@ -168,6 +182,17 @@ class World:
                 self.chains.reorg(step)
             case s.Restore():
                 self.chains.restore(step)
+
+    def _change_policy(self, step: s.ChangePolicy) -> None:
+        """Deployed to the ingesters; the others read the book when they start the next time."""
+        networks = self.servers.book.networks
+        place = step.network % len(networks)
+        offered = setting.POLICIES[networks[place].name]
+        changed = networks[place].changed(policy=offered[step.policy % len(offered)])
+        book = (*networks[:place], changed, *networks[place + 1 :])
+        self.servers.book = self.servers.book.changed(networks=book)
+        self.staff.restart(f"ingest.{changed.name}", f"standby.{changed.name}")
+        self.loop.run_ready()
 
     # ------------------------------------------------------------ before the first step
 

@@ -21,8 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.live import Live
-from rich.table import Table
 
 ROOT = Path(__file__).resolve().parents[2]
 MUTANTS = Path(__file__).parent / "mutants"
@@ -115,19 +113,19 @@ def main(names: Sequence[str]) -> int:
     if unknown or not chosen:
         Console(stderr=True).print(f"no such mutant: {', '.join(sorted(unknown))}")
         return 2
-    table = Table("defect", "caught by", "in history", "seconds", title="Planted defects")
-    survived = 0
-    with Live(table, console=Console(), refresh_per_second=2):
-        for mutant in chosen:
+    console = Console()
+    survivors = 0
+    for mutant in chosen:
+        with console.status(f"looking for: {mutant.headline}"):
             outcome = hunt(mutant)
-            survived += outcome.caught_by is None
-            table.add_row(
-                mutant.headline,
-                outcome.caught_by or "[red]nobody[/red]",
-                str(outcome.histories),
-                f"{outcome.seconds:.0f}",
-            )
-    return 1 if survived else 0
+        survivors += outcome.caught_by is None
+        said = f"caught as {outcome.caught_by}" if outcome.caught_by else "[red]NOT CAUGHT[/red]"
+        console.print(
+            f"{mutant.headline}\n"
+            f"  {said} in {outcome.histories} histories, {outcome.seconds:.0f} s ({mutant.name})"
+        )
+    console.print(f"{len(chosen) - survivors} of {len(chosen)} planted defects were caught")
+    return 1 if survivors else 0
 
 
 if __name__ == "__main__":
