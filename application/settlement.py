@@ -99,7 +99,7 @@ class Settlement:
             await _settle_session(unit, report, after.subject_id)
         elif after.purpose == "refund_float" and after.merchant_id is not None:
             await self._settle_float(unit, after, after.merchant_id)
-        elif after.waits and before is not None and before.status != after.status:
+        elif after.waits and before is not None and _elsewhere(before, after):
             await self._look_again(unit, after)
 
     async def _attribution(
@@ -123,14 +123,17 @@ class Settlement:
         return verdict
 
     async def _look_again(self, unit: UnitOfWork, transfer: OnchainTransfer) -> None:
-        """Back on the chain, or safe now: what was claimed before may count from here on."""
+        """Back on the chain, in another block, or safe now: it may count from here on."""
         owner = await self._owner(transfer.sighting)
+        if owner is None or owner.merchant_id != transfer.merchant_id:
+            return  # it came to the address before that was anybody's, and stays with a person
+        if owner.purpose == "refund_float":
+            return
         safe = transfer.status == "confirmed"
         verdict = await whose(unit, transfer.sighting, owner, self._networks, safe=safe)
-        if owner is None or owner.purpose != "merchant_wallet":
-            return
         if verdict.subject_id is None:
-            await note_for_claims(unit, transfer.sighting, transfer.report_number)
+            if owner.purpose == "merchant_wallet":
+                await note_for_claims(unit, transfer.sighting, transfer.report_number)
             await reconsider(unit, transfer.sighting.transfer_id, verdict, self._networks)
             return
         command = c.AssignTransfer(
@@ -195,6 +198,11 @@ def _command(report: TransferReport, whose: c.Attribution, unit: UnitOfWork) -> 
                 sighting=report.sighting,
                 attribution=whose,
             )
+
+
+def _elsewhere(before: OnchainTransfer, after: OnchainTransfer) -> bool:
+    moved = not before.sighting.same_place(after.sighting)
+    return moved or before.status != after.status
 
 
 def _rule(report: TransferReport) -> str:

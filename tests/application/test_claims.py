@@ -14,9 +14,10 @@ from domain.errors import (
     SignatureRefused,
     TransactionHashMalformed,
 )
+from domain.matching import AddressOwner
 from domain.payment import PaymentSession
 from tests.application.desk import CALLER, STRANGER, Desk, at_wallet, in_mode
-from tests.examples import PAYER, RECEIVING, sighting, usd
+from tests.examples import MERCHANT_ID, PAYER, RECEIVING, sighting, usd
 
 OTHER = "0x" + "fe" * 20
 SEEDS = range(60)
@@ -332,3 +333,44 @@ async def test_evidence_is_of_one_network_one_wallet_and_one_kind() -> None:
     assert claim is not None
     assert claim.sessions == {session.session_id: session.credits_until}
     assert session.due == usd("10.00")
+
+
+async def test_a_transfer_seen_too_late_is_credited_when_a_reorg_puts_it_back_in_time() -> None:
+    desk = Desk()
+    session = await desk.open(1, own_address=True)
+    late = at_wallet().model_copy(
+        update={"recipient": session.deposit_address, "block_time": session.credits_until}
+    )
+    await desk.tell("observed", late)
+    assert (await desk.transfer(late)).verdict == "after_grace"
+    in_time = late.model_copy(
+        update={
+            "block_time": session.expires_at,
+            "block_hash": "0x" + "bb" * 32,
+        }
+    )
+    await desk.tell("observed", in_time)
+    assert (await desk.session(session)).status == "confirming"
+    await desk.tell("confirmed", in_time)
+    assert (await desk.session(session)).exceptions == ("paid_late",)
+    assert (await desk.books()).credit("suspense") == 0
+
+
+@pytest.mark.parametrize("purpose", ["merchant_wallet", "refund_float"])
+async def test_what_came_before_an_address_was_anybodys_stays_with_a_person(purpose: str) -> None:
+    desk = Desk()
+    stranger = at_wallet().model_copy(update={"recipient": "0x" + "5e" * 20})
+    await desk.tell("observed", stranger)
+    assert (await desk.transfer(stranger)).verdict == "unknown_address"
+    desk.watched[stranger.recipient] = AddressOwner(
+        purpose=purpose,  # type: ignore[arg-type]  # two of the three
+        subject_id=MERCHANT_ID,
+        merchant_id=MERCHANT_ID,
+    )
+    await desk.tell("confirmed", stranger)
+    transfer = await desk.transfer(stranger)
+    assert (transfer.status, transfer.purpose, transfer.merchant_id) == (
+        "confirmed",
+        "unmatched",
+        None,
+    )
