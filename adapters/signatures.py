@@ -3,12 +3,15 @@
 Shapes  EvmSignatures(providers by network) implements application/claims.py Signatures. A key
         signs the text (EIP-191, version 0x45) or the typed data (EIP-712); both are tried.
         An address with code and without such a signature is asked itself (EIP-1271), under
-        either hash. Of several providers AGREEING must say the same: one can lie alone.
+        either hash. AGREEING providers must say the same, for one can lie alone; only a network
+        that may confirm on one provider's word (allow_unattested) takes one's word here too.
+        A key's signature needs no provider. Words are of one session, so questions on chain are
+        counted by words (adapters/question_limits.py).
         A signature of a key is 65 bytes r, s, v with v 0, 1, 27 or 28 and s in the lower half of
         the curve's order, so that each has one form.
-Units   bytes of a signature, gas of a question; at most CHECKS_MAX questions at once.
+Units   bytes of a signature, gas of a question.
 Errors  None for whatever is no signature of these words; ports.Unavailable("rpc", ...) when a
-        contract wallet cannot be asked, or the providers disagree.
+        contract wallet cannot be asked, or the providers disagree; ports.AskedTooOften.
 Source  EIP-191, EIP-712, EIP-1271, EIP-2 (lower half). The signing library is not used: its
         import raises the recursion limit of the whole process, which reads JSON of strangers.
 """
@@ -21,15 +24,15 @@ from eth_hash.auto import keccak
 
 from adapters.addresses import address_of
 from adapters.evm import RpcRefused
+from adapters.question_limits import QuestionLimits
 from application.claims import ProofWords
-from application.ports import Unavailable
+from application.ports import Clock, Unavailable
 from domain.events import SignatureScheme
 from domain.networks import Network
 
 SIGNATURE_BYTES_MAX = 4_096
 QUESTION_GAS = 5_000_000  # what checking a signature on chain may cost the provider
 AGREEING = 2
-CHECKS_MAX = 16
 _KEY_SIGNATURE_BYTES = 65
 _HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 _RECOVERY = {0: 0, 1: 1, 27: 0, 28: 1}
@@ -44,9 +47,9 @@ class Provider(Protocol):
 
 
 class EvmSignatures:
-    def __init__(self, providers: Mapping[str, Sequence[Provider]]) -> None:
+    def __init__(self, providers: Mapping[str, Sequence[Provider]], clock: Clock) -> None:
         self._providers = providers
-        self._checks = 0
+        self._limits = QuestionLimits(clock)
 
     async def scheme_of(
         self, network: Network, payer: str, words: ProofWords, signature: bytes
@@ -58,37 +61,43 @@ class EvmSignatures:
             return "eip191"
         if signer_of(typed, signature) == payer:
             return "eip712"
-        if await self._agreed(network, payer, (text, typed), signature):
-            return "eip1271"
-        return None
+        providers, needed = self._enough(network)
+        with self._limits.question(text) as question:
+            question.answer = await _agreed(providers, needed, payer, (text, typed), signature)
+        return "eip1271" if question.answer else None
 
-    async def _agreed(
-        self, network: Network, wallet: str, hashes: tuple[bytes, ...], signature: bytes
-    ) -> bool:
-        if self._checks >= CHECKS_MAX:
-            raise Unavailable("rpc", "too many contract wallets are being asked")
-        self._checks += 1
-        try:
-            return await self._asked(network, wallet, hashes, signature)
-        finally:
-            self._checks -= 1
-
-    async def _asked(
-        self, network: Network, wallet: str, hashes: tuple[bytes, ...], signature: bytes
-    ) -> bool:
-        """What enough providers say, asked one after the other."""
+    def _enough(self, network: Network) -> tuple[Sequence[Provider], int]:
+        """Whom to ask, and how many of them must say the same."""
         providers = self._providers.get(network.name, ())
-        needed = min(AGREEING, len(providers))
-        said = {True: 0, False: 0}
-        for provider in providers:
-            try:
-                answer = await _signed_on_chain(provider, wallet, hashes, signature)
-            except Unavailable:
-                continue
-            said[answer] += 1
-            if said[answer] == needed:
-                return answer
-        raise Unavailable("rpc", f"too few providers of {network.name} agree on {wallet}")
+        alone = network.policy.allow_unattested and len(providers) == 1
+        needed = 1 if alone else AGREEING
+        if len(providers) < needed:
+            raise Unavailable(
+                "rpc",
+                f"{network.name} has {len(providers)} of the {needed} providers that must agree "
+                "on what a contract wallet has signed; a key's signature needs none",
+            )
+        return providers, needed
+
+
+async def _agreed(
+    providers: Sequence[Provider],
+    needed: int,
+    wallet: str,
+    hashes: tuple[bytes, ...],
+    signature: bytes,
+) -> bool:
+    """What enough providers say, asked one after the other."""
+    said = {True: 0, False: 0}
+    for provider in providers:
+        try:
+            answer = await _signed_on_chain(provider, wallet, hashes, signature)
+        except Unavailable:
+            continue
+        said[answer] += 1
+        if said[answer] == needed:
+            return answer
+    raise Unavailable("rpc", f"fewer than {needed} providers agree on a contract wallet")
 
 
 async def _signed_on_chain(

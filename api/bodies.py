@@ -12,7 +12,15 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+)
+from pydantic.json_schema import SkipJsonSchema
 
 from api.problems import Problem
 from application.reads import PAGE_SIZE_MAX
@@ -75,6 +83,13 @@ def _tx_hash(text: str) -> str:
     if not _TX_HASH.fullmatch(lower):
         raise ValueError("must be 0x and 64 hex digits")
     return lower
+
+
+def _set_by_operator(value: object) -> None:
+    del value
+    raise ValueError(
+        "can only be read here; the gateway's operator sets it, with `gateway receiving-address`"
+    )
 
 
 Line = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
@@ -190,9 +205,8 @@ class SettingsChange(Body):
     """What is left out stays as it is."""
 
     tolerance: NewTolerance | None = None
-    receiving_address: Address | None = Field(
-        default=None, examples=["0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf"]
-    )
+    # Known so that it can be refused with who may: a leaked key must not redirect payments.
+    receiving_address: SkipJsonSchema[Annotated[None, BeforeValidator(_set_by_operator)]] = None
 
 
 class NewRefund(Body):

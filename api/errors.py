@@ -1,7 +1,7 @@
 """From exceptions to problems: the only place where the two meet.
 
 Errors  Refusal: by its class. RequestValidationError: 422, each field named. Unavailable: 503
-        with the service and Retry-After. KeyAlreadyUsed never comes here (api/idempotency.py).
+        with the service and Retry-After, but AskedTooOften 429. KeyAlreadyUsed never comes here (api/idempotency.py).
         Anything else is our bug: api/edge.py answers 500 and logs it.
 """
 
@@ -16,9 +16,17 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.problems import Details, Problem, refused, response_of, unavailable, unknown_resource
+from api.problems import (
+    Details,
+    Problem,
+    refused,
+    response_of,
+    too_often,
+    unavailable,
+    unknown_resource,
+)
 from api.wire import NUMBERS
-from application.ports import StoreBusy, StoreUnavailable, Unavailable
+from application.ports import AskedTooOften, StoreBusy, StoreUnavailable, Unavailable
 from domain.errors import Refusal
 
 log = structlog.get_logger(__name__)
@@ -69,7 +77,10 @@ async def _on_refusal(request: Request, error: Exception) -> Response:
 
 async def _on_unavailable(request: Request, error: Exception) -> Response:
     assert isinstance(error, Unavailable)
-    log.warning("service_unavailable", service=error.service, path=request.scope["path"])
+    path = request.scope["path"]
+    log.warning("service_unavailable", service=error.service, reason=error.reason, path=path)
+    if isinstance(error, AskedTooOften):
+        return answer(request, too_often(error.reason, error.retry_after_seconds))
     if isinstance(error, StoreBusy):
         seconds = error.retry_after_seconds
         return answer(

@@ -58,6 +58,7 @@ _WITH_BODY = {
     "415": "The body is not JSON",
 }
 _WITH_ID = {"404": "Unknown, or somebody else's", "409": "Not possible as things stand"}
+_ASKED_ON_CHAIN = {"429": "Too many signatures were checked on chain; Retry-After says when again"}
 _UNUSED_SCHEMAS = ("HTTPValidationError", "ValidationError")
 
 
@@ -111,6 +112,8 @@ def _add_problems(path: str, operation: dict[str, Any]) -> None:
         problems |= _WITH_BODY
     if "{" in path:
         problems |= _WITH_ID
+    if path.endswith("/payers"):
+        problems |= _ASKED_ON_CHAIN
     for status, meaning in sorted(problems.items()):
         operation["responses"][status] = _answer(meaning)
 

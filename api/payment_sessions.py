@@ -142,10 +142,10 @@ async def get_payer_words(session_id: str, who: Who, gateway: Gateway) -> Respon
     "/{session_id}/payers",
     responses={200: {"model": SessionView}},
     response_model=None,
-    openapi_extra=needs("write"),
+    openapi_extra=needs("write", idempotency="optional"),
 )
 async def add_payment_session_payer(
-    session_id: str, body: NewPayer, who: Who, gateway: Gateway
+    session_id: str, body: NewPayer, who: Who, gateway: Gateway, request: Request
 ) -> Response:
     """What this wallet sends to your receiving address is for this session.
 
@@ -153,23 +153,44 @@ async def add_payment_session_payer(
     already and waits is credited now. A second time changes nothing.
     """
     wanted = session_id_of(session_id)
-    session = await gateway.claims.prove_payer(wanted, body.address, body.signature, who)
-    return json_response(gateway.views.session(session).encoded())
+    key = await claim_of(request)
+    answer = _claimed(gateway)
+
+    async def work() -> Response:
+        proven = await gateway.claims.prove_payer(
+            wanted, body.address, body.signature, who, key, answer
+        )
+        return answer.response(proven)
+
+    # A signature may cost a question on chain, so a repeat is found before it is looked at.
+    return await once(gateway.handler.store, who, key, work, look_first=True)
 
 
 @router.post(
     "/{session_id}/transactions",
     responses={200: {"model": SessionView}},
     response_model=None,
-    openapi_extra=needs("write"),
+    openapi_extra=needs("write", idempotency="optional"),
 )
 async def announce_payment_session_transaction(
-    session_id: str, body: NewAnnouncement, who: Who, gateway: Gateway
+    session_id: str, body: NewAnnouncement, who: Who, gateway: Gateway, request: Request
 ) -> Response:
     """This transaction to your receiving address pays this session.
 
     It is credited if it is younger than the session, pays just what is missing, and nobody says
     the same for another session; else it waits for you. A second time changes nothing.
     """
-    session = await gateway.claims.announce(session_id_of(session_id), body.tx_hash, who)
-    return json_response(gateway.views.session(session).encoded())
+    wanted = session_id_of(session_id)
+    key = await claim_of(request)
+    answer = _claimed(gateway)
+
+    async def work() -> Response:
+        return answer.response(
+            await gateway.claims.announce(wanted, body.tx_hash, who, key, answer)
+        )
+
+    return await once(gateway.handler.store, who, key, work)
+
+
+def _claimed(gateway: ApiServices) -> Answering[PaymentSession]:
+    return Answering(200, lambda one: gateway.views.session(one).encoded())

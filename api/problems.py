@@ -61,6 +61,7 @@ API_CODES = {
     "request.body_too_slow": "The body did not arrive in time.",
     "request.media_type_unsupported": "Send JSON: Content-Type: application/json.",
     "request.invalid": "One or more fields are wrong; details names each.",
+    "request.too_often": "Too much of this was asked; Retry-After says when to try again.",
     "resource.unknown": "No route leads here.",
     "method.not_allowed": "This resource does not know the method.",
     "service.unavailable": "Something we need does not answer; try again later.",
@@ -109,6 +110,12 @@ def unavailable(
         details=((service, reason),),
         headers={"Retry-After": str(retry_after_seconds)},
     )
+
+
+def too_often(reason: str, retry_after_seconds: int) -> Problem:
+    message = f"{reason}; try again in {retry_after_seconds} seconds"
+    headers = {"Retry-After": str(retry_after_seconds)}
+    return Problem(429, "request.too_often", message, headers=headers)
 
 
 def body_of(problem: Problem, *, instance: str, request_id: str) -> bytes:

@@ -1,4 +1,8 @@
-"""What a merchant sets over HTTP: how much may be missing, and the wallet customers pay to."""
+"""What a merchant sets over HTTP: how much may be missing.
+
+Shapes  The wallet that sessions share is shown and not set here: whoever has a key could send
+        all later payments elsewhere. gateway/operate_merchants.py sets it.
+"""
 
 from starlette.responses import Response
 
@@ -35,7 +39,7 @@ async def get_settings(who: Who, gateway: Gateway) -> Response:
 async def change_settings(body: SettingsChange, who: Who, gateway: Gateway) -> Response:
     """Set them for sessions opened from now on. What is left out stays as it is."""
     tolerance = None if body.tolerance is None else _tolerance(body.tolerance)
-    new = NewSettings(tolerance, body.receiving_address)
+    new = NewSettings(tolerance=tolerance)
     merchant = await gateway.settings.change(new, who)
     return json_response(gateway.views.settings(merchant, who.mode).encoded())
 

@@ -56,7 +56,7 @@ class ListView(View, Generic[V]):
 
 
 class PaymentView(View):
-    """How to pay: everything a wallet needs, also as an EIP-681 URI."""
+    """How to pay what is still missing: everything a wallet needs, also as an EIP-681 URI."""
 
     network: str
     chain_id: int
@@ -102,7 +102,7 @@ class SessionView(View):
     object: Literal["payment_session"] = "payment_session"
     status: Status
     exceptions: tuple[Exceptional, ...]
-    amount: str
+    amount: str = Field(description="What is due, however much of it has come.")
     currency: Literal["USD"] = "USD"
     network: str
     token: str
@@ -180,7 +180,9 @@ class SettingsView(View):
 
     object: Literal["settings"] = "settings"
     tolerance: ToleranceView
-    receiving_address: str | None
+    receiving_address: str | None = Field(
+        description="The wallet that sessions may share. The gateway's operator sets it."
+    )
     livemode: bool
 
 
@@ -230,7 +232,7 @@ class Views:
             id=session_id,
             status=session.status,
             exceptions=session.exceptions,
-            amount=pay.amount,
+            amount=self._text(session.due),
             network=pay.network.name,
             token=pay.token.symbol,
             payment=PaymentView(

@@ -1,6 +1,8 @@
-"""What a merchant sets by itself: how much may be missing, and the wallet customers pay to.
+"""What is set for a merchant: how much may be missing, and the wallet customers pay to.
 
-Shapes  One mode at a time; what is not named stays as it is. Both are written in one append.
+Shapes  The tolerance a merchant sets by itself; the wallet only the operator does, for whoever
+        may change it may send all later payments elsewhere.
+        One mode at a time; what is not named stays as it is. Both are written in one append.
         They count for sessions opened from then on; the wallet before stays watched for ever.
 Units   tolerance in millionths of a dollar and in hundredths of a percent.
 Errors  ToleranceOutOfRange, AddressMalformed, AddressForbidden.

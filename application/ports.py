@@ -7,6 +7,7 @@ Errors  StreamConflict     a stream moved on: load and decide again
         KeyAlreadyUsed     this idempotency key has an answer: compare and replay it
         Overdraft          an account would go below what it may hold
         StoreBusy          too many wait: answer 503 with Retry-After
+        AskedTooOften      a bound on costly questions is reached: answer 429 with Retry-After
         StoreUnavailable   the database is not there; whether the write happened is unknown
                            only when `outcome_unknown` says so
         Every other port's outage is Unavailable with the name of the service.
@@ -47,6 +48,14 @@ class StoreBusy(Unavailable):
 
     def __init__(self, retry_after_seconds: int) -> None:
         super().__init__("postgresql", "too many writes are waiting")
+        self.retry_after_seconds = retry_after_seconds
+
+
+class AskedTooOften(Unavailable):
+    """Refused before anything was asked: others, or the same one, have asked a lot already."""
+
+    def __init__(self, service: str, reason: str, *, retry_after_seconds: int) -> None:
+        super().__init__(service, reason)
         self.retry_after_seconds = retry_after_seconds
 
 

@@ -182,8 +182,8 @@ class Sessions:
             wallet = merchant.receiving_addresses.get(caller.mode) if merchant else None
             if wallet is None:
                 raise ReceivingAddressMissing(
-                    f"set the receiving address for {caller.mode} mode first: "
-                    "it is the wallet these customers pay to"
+                    f"there is no receiving address for {caller.mode} mode yet: the gateway's "
+                    "operator sets the wallet these customers pay to"
                 )
             return None, wallet
         key = merchant.extended_public_keys.get(caller.mode) if merchant else None
@@ -192,11 +192,13 @@ class Sessions:
                 f"set the extended public key for {caller.mode} mode first: "
                 "customers pay to addresses derived from it"
             )
-        index, address = await self._addresses.allocate(caller.merchant_id, caller.mode, key)
-        if merchant is not None and address == merchant.receiving_addresses.get(caller.mode):
-            # Of the same seed: an address that many sessions share cannot be one session's own.
-            return await self._addresses.allocate(caller.merchant_id, caller.mode, key)
-        return index, address
+        # Of the same seed perhaps: an address that many sessions shared cannot be one's own.
+        shared = merchant.known_wallets if merchant else ()
+        for _ in range(len(shared) + 1):  # each address comes once, so one of these is free
+            index, address = await self._addresses.allocate(caller.merchant_id, caller.mode, key)
+            if address not in shared:
+                return index, address
+        raise AssertionError("an address was handed out twice")
 
     async def _sealed(self, session_id: UUID, email: str | None) -> Sealed | None:
         if email is None:

@@ -73,9 +73,8 @@ def _services(
         of.ids,
         amount_max=of.settings.amount_max,
     )
-    claims = Claims(
-        of.handler, of.networks, EvmSignatures(chains), parse_address, checksum_address
-    )
+    signatures = EvmSignatures(chains, of.clock)
+    claims = Claims(of.handler, of.networks, signatures, parse_address, checksum_address)
     return ApiServices(
         sessions=sessions,
         refunds=Refunds(of.handler, of.networks, watch, of.ids, parse_address),

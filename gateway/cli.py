@@ -193,6 +193,20 @@ def merchant(
     asyncio.run(operate.register_merchant(settings, name, xpub, live=live))
 
 
+@app.command(name="receiving-address")
+def receiving_address(
+    merchant: Annotated[str, typer.Argument(help="its id, as `gateway merchant` printed it")],
+    address: Annotated[str, typer.Argument(help="the merchant's own wallet")],
+    live: Annotated[bool, typer.Option("--live", help="else test mode")] = False,
+    folder: Folder = VAR,
+) -> None:
+    """Set the wallet that the merchant's sessions may share. Agree on it with the merchant."""
+    from gateway import operate_merchants
+
+    settings = _settings(folder, needs=BOOKS)
+    asyncio.run(operate_merchants.receiving_address(settings, merchant, address, live=live))
+
+
 @app.command(name="trial-balance")
 def trial_balance(
     at: Annotated[
@@ -227,7 +241,7 @@ def statement(
 
 @app.command()
 def explain(
-    what: Annotated[str, typer.Argument(help="ps_…, rf_…, tr_… or wd_…")],
+    what: Annotated[str, typer.Argument(help="ps_…, rf_…, tr_…, CHAIN:TX:LOG or wd_…")],
     folder: Folder = VAR,
     json: Json = False,
 ) -> None:

@@ -13,6 +13,18 @@ from domain.payment import PaymentSession
 from domain.transfer import OnchainTransfer
 
 ARRIVALS_MAX = 5
+_WHY = {
+    "session_cancelled": "The payment had been cancelled.",
+    "after_grace": "It was sent too long after the payment had expired.",
+    "ambiguous_payer": "This wallet has signed for several open payments: "
+    "it could be for any of them.",
+    "ambiguous_hash": "Its transaction was named for several open payments.",
+    "announced_amount_differs": "Only the exact amount that is missing is credited by a "
+    "transaction hash alone.",
+    "payer_has_paid": "The payment this wallet has signed for is complete already.",
+    "awaits_confirmation": "Its transaction was named for this payment. It is credited once it is "
+    "confirmed.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +72,8 @@ def _why(session: PaymentSession, transfer: OnchainTransfer, networks: NetworkBo
             return f"{sent} is not accepted here. It is another token than {wanted}."
         case "wrong_token":
             return f"This payment asks for {wanted}, and this is {sent}."
-        case "session_cancelled":
-            return "The payment had been cancelled."
-        case "after_grace":
-            return "It was sent too long after the payment had expired."
-        case "ambiguous_payer":
-            return "This wallet has signed for several open payments: it could be for any of them."
-        case "ambiguous_hash":
-            return "Its transaction was named for several open payments."
-        case "announced_amount_differs":
-            return "Only the exact amount that is missing is credited by a transaction hash alone."
-        case "payer_has_paid":
-            return "The payment this wallet has signed for is complete already."
-        case "awaits_confirmation":
-            return (
-                "Its transaction was named for this payment. It is credited once it is confirmed."
-            )
-        case _:
-            return "It could not be matched to this payment for certain."
+        case verdict:
+            return _WHY.get(verdict, "It could not be matched to this payment for certain.")
 
 
 def _then(transfer: OnchainTransfer, merchant: str) -> str:

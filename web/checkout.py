@@ -184,10 +184,10 @@ def stage_of(session: PaymentSession, now: datetime) -> Stage:
         return "completed"
     if status in {"refunded", "partially_refunded"}:
         return "refunded"
+    if status == "confirming":  # also a cancelled one that a person has assigned money to
+        return "confirming"
     if session.ended == "cancelled":
         return "cancelled"
-    if status == "confirming":
-        return "confirming"
     # The window closes by the clock; the fact that says so may come a moment later.
     if session.ended == "expired" or now >= session.expires_at:
         return "expired"

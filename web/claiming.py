@@ -3,18 +3,20 @@
 Shapes  GET /c/{id}/paid is a form for the transaction's hash, POST sends it and leads back to the
         checkout: it works without JavaScript. POST /c/{id}/payers takes a wallet's signature
         from the script, and answers JSON {message}.
-Errors  refusals become words for the one who pays; an outage is 503. What the forms do anybody
+Errors  refusals become words for the one who pays; an outage is 503; 429 where too many signatures
+        of contract wallets were checked, for each costs questions on chain. What the forms do anybody
         may do who has the link: it rides on no cookie, and a session takes few claims.
 """
 
 import re
 from collections.abc import Callable
+from math import ceil
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from application.claims import Claims
-from application.ports import Unavailable
+from application.ports import AskedTooOften, Unavailable
 from domain.errors import (
     ClaimNotNeeded,
     Refusal,
@@ -92,6 +94,8 @@ class Claiming:
         try:
             wanted = parse_public_id("ps", session_id)
             await self._claims.prove_payer(wanted, address, signature)
+        except AskedTooOften as often:
+            return _often(often.retry_after_seconds)
         except Unavailable:
             return _json(503, _NOT_NOW)
         except Refusal as refusal:
@@ -123,6 +127,18 @@ def _back(session_id: str) -> Response:
 
 def _json(status: int, message: str) -> JSONResponse:
     return JSONResponse({"message": message}, status)
+
+
+def _often(seconds: int) -> JSONResponse:
+    minutes = ceil(seconds / 60)
+    wait = "a minute" if minutes == 1 else f"{minutes} minutes"
+    response = _json(
+        429,
+        f"Too many signatures were checked for this payment. Please try again in {wait}, or tell "
+        "us the transaction once you have paid.",
+    )
+    response.headers["Retry-After"] = str(seconds)
+    return response
 
 
 def _said(refusal: Refusal, merchant: str) -> str:

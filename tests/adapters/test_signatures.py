@@ -5,71 +5,41 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
-from uuid import UUID
 
 import pytest
 from eth_account import Account
 from eth_account.messages import encode_defunct, encode_typed_data
 
-from adapters.addresses import checksum_address
-from adapters.evm import EvmClient, RpcRefused
+from adapters.evm import EvmClient
+from adapters.memory.clock import FakeClock
 from adapters.signatures import (
-    CHECKS_MAX,
     SIGNATURE_BYTES_MAX,
     EvmSignatures,
     signer_of,
     text_hash,
     typed_data_hash,
 )
-from application.claims import ProofWords, words_of
+from application.claims import ProofWords
 from application.ports import Unavailable
-from domain import payment
+from domain.networks import POLYGON
 from gateway.contracts import load
 from gateway.embedded_anvil import Anvil
 from gateway.local_chain import LocalChain
-from tests.api.signing import Wallet
-from tests.examples import BOOK, CREATED, LOCAL
+from tests.adapters.wallets import (
+    ALICE,
+    AWAY,
+    BOB,
+    CONFUSED,
+    CONTRACT,
+    REVERTED,
+    VALID,
+    Scripted,
+    signatures,
+    words,
+)
+from tests.examples import AT, LOCAL
 
-ALICE, BOB = Wallet(0x21), Wallet(0x22)
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
-CONTRACT = "0x" + "c0" * 20
-VALID = "0x1626ba7e" + "0" * 56
-
-
-def words(number: int = 1) -> ProofWords:
-    created = CREATED.model_copy(
-        update={"session_id": UUID(int=number), "pay_by": "merchant_wallet"}
-    )
-    return words_of(payment.evolve(None, created), BOOK, checksum_address)
-
-
-class Scripted:
-    """A provider that has code where it is told to, and answers what it is told."""
-
-    def __init__(self, *, code: Any = "0x", answer: Any = "0x") -> None:
-        self.name = "scripted"
-        self.code = code
-        self.answer = answer
-        self.asked: list[str] = []
-
-    async def call(self, method: str, *params: object) -> Any:
-        self.asked.append(method)
-        said = self.code if method == "eth_getCode" else self.answer
-        if isinstance(said, Exception):
-            raise said
-        if isinstance(said, asyncio.Event):
-            await said.wait()
-            return "0x"
-        return said
-
-
-def signatures(*providers: Scripted) -> EvmSignatures:
-    return EvmSignatures({"local": providers})
-
-
-AWAY = Unavailable("rpc", "scripted: away")
-REVERTED = RpcRefused("scripted: eth_call", 3, "execution reverted")
-CONFUSED = RpcRefused("scripted: eth_call", -32603, "internal error")
 
 
 # ---------------------------------------------------------------- keys
@@ -240,21 +210,26 @@ async def test_one_provider_that_is_away_is_passed_over() -> None:
     assert found == "eip1271"
 
 
-async def test_strangers_cannot_make_us_ask_without_bound() -> None:
-    held = asyncio.Event()
-    checking = signatures(Scripted(code=held))
-    asking = [
-        asyncio.create_task(checking.scheme_of(LOCAL, CONTRACT, words(), b"\x01"))
-        for _ in range(CHECKS_MAX)
-    ]
-    await asyncio.sleep(0)
-    with pytest.raises(Unavailable, match="too many"):
-        await checking.scheme_of(LOCAL, CONTRACT, words(), b"\x01")
+@pytest.mark.parametrize("answer", [VALID, "0x"])
+async def test_where_money_is_real_one_provider_alone_proves_nobody(answer: str) -> None:
+    provider = Scripted(code="0x60", answer=answer)
+    with pytest.raises(Unavailable, match="polygon has 1 of the 2 providers that must agree"):
+        await signatures(provider).scheme_of(POLYGON, CONTRACT, words(), b"\x01")
+    with pytest.raises(Unavailable, match="polygon has 0 of the 2"):
+        await signatures().scheme_of(POLYGON, CONTRACT, words(), b"\x01")
+    assert provider.asked == []
+    pair = signatures(Scripted(code="0x60", answer=VALID), Scripted(code="0x60", answer=VALID))
+    assert await pair.scheme_of(POLYGON, CONTRACT, words(), b"\x01") == "eip1271"
+    halved = signatures(Scripted(code="0x60", answer=VALID), Scripted(code=AWAY))
+    with pytest.raises(Unavailable, match="fewer than 2 providers agree"):
+        await halved.scheme_of(POLYGON, CONTRACT, words(), b"\x01")
+
+
+async def test_a_keys_signature_needs_no_provider_on_any_network() -> None:
     raw = bytes.fromhex(ALICE.sign_text(words())[2:])
-    assert await checking.scheme_of(LOCAL, ALICE.address, words(), raw) == "eip191"
-    held.set()
-    assert await asyncio.gather(*asking) == [None] * CHECKS_MAX
-    assert await checking.scheme_of(LOCAL, CONTRACT, words(), b"\x01") is None
+    for providers in ((), (Scripted(code=AWAY),)):
+        found = await signatures(*providers).scheme_of(POLYGON, ALICE.address, words(), raw)
+        assert found == "eip191"
 
 
 # ---------------------------------------------------------------- contract wallets, on a chain
@@ -270,7 +245,7 @@ async def chain(fresh_anvil: Anvil) -> AsyncIterator[LocalChain]:
 async def on_chain(fresh_anvil: Anvil) -> AsyncIterator[EvmSignatures]:
     client = EvmClient(fresh_anvil.url, LOCAL, provider_name="anvil")
     await client.open()
-    yield EvmSignatures({"local": (client,)})
+    yield EvmSignatures({"local": (client,)}, FakeClock(AT))
     await client.close()
 
 
@@ -318,7 +293,7 @@ async def test_an_address_without_code_and_a_contract_that_is_no_wallet_sign_not
 async def test_a_chain_that_is_away_is_an_outage(fresh_anvil: Anvil) -> None:
     client = EvmClient("http://127.0.0.1:9", LOCAL, provider_name="nowhere", timeout_seconds=0.5)
     await client.open()
-    asked = EvmSignatures({"local": (client,)})
+    asked = EvmSignatures({"local": (client,)}, FakeClock(AT))
     with pytest.raises(Unavailable):
         await asked.scheme_of(LOCAL, CONTRACT, words(), b"\x01")
     await client.close()

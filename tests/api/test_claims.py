@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from adapters.question_limits import FAILURES_MAX, FAILURES_WINDOW_SECONDS
 from adapters.signatures import text_hash
 from domain.payment import CLAIMS_MAX
 from domain.values import parse_public_id, public_id
@@ -16,6 +17,19 @@ from tests.examples import RECEIVING
 PATH = "/v1/payment-sessions"
 NEW: dict[str, Any] = {"amount": "10.00", "currency": "USD", "pay_by": "merchant_wallet"}
 ALICE, BOB = Wallet(0x21), Wallet(0x22)
+KEY = {"Idempotency-Key": "claim-1"}
+
+
+class NoCode:
+    """A provider of a chain without contracts."""
+
+    name = "no code"
+    asked = 0
+
+    async def call(self, method: str, *params: object) -> str:
+        assert method == "eth_getCode", params
+        self.asked += 1
+        return "0x"
 
 
 @pytest.fixture(autouse=True)
@@ -31,11 +45,11 @@ async def _open(api: Api) -> str:
     return session
 
 
-async def _sign(api: Api, session: str, wallet: Wallet, address: str = "") -> Any:
+async def _sign(api: Api, session: str, wallet: Wallet, address: str = "", **more: Any) -> Any:
     words = (await api.get(f"{PATH}/{session}/payer-words")).json
     signature = "0x" + wallet.sign_hash(text_hash(words["text"])).hex()
     body = {"address": address or wallet.address, "signature": signature}
-    return await api.post(f"{PATH}/{session}/payers", body)
+    return await api.post(f"{PATH}/{session}/payers", body, **more)
 
 
 async def test_a_session_can_be_paid_to_the_merchants_own_wallet(api: Api, world: World) -> None:
@@ -113,6 +127,26 @@ async def test_another_wallets_signature_and_other_words_prove_nothing(
     assert (await api.get(f"{PATH}/{one}")).json["proven_payers"] == []
 
 
+async def test_signatures_that_must_be_checked_on_chain_are_few(api: Api, world: World) -> None:
+    provider = NoCode()
+    world.providers["local"] = (provider,)
+    session = await _open(api)
+    path, body = f"{PATH}/{session}/payers", {"address": BOB.address, "signature": "0x00"}
+    for _ in range(FAILURES_MAX):
+        (await api.post(path, body)).problem(422, "payment_session.signature_refused", "signature")
+    assert provider.asked == FAILURES_MAX
+    refused = await api.post(path, body)
+    error = refused.problem(429, "request.too_often")
+    assert refused.headers["Retry-After"] == str(FAILURES_WINDOW_SECONDS)
+    assert f"try again in {FAILURES_WINDOW_SECONDS} seconds" in error["message"]
+    assert provider.asked == FAILURES_MAX
+    assert (await _sign(api, session, ALICE)).status == 200
+    operation = (await api.get("/openapi.json")).json["paths"][
+        "/v1/payment-sessions/{session_id}/payers"
+    ]["post"]
+    assert "429" in operation["responses"]
+
+
 @pytest.mark.parametrize(
     ("body", "code", "field"),
     [
@@ -155,6 +189,59 @@ async def test_two_sessions_that_name_one_transaction_get_nothing_until_a_person
     await world.arrive(RECEIVING, tx="77")
     (waiting,) = (await api.get("/v1/transfers")).json["data"]
     assert waiting["verdict"] == "ambiguous_hash"
+
+
+async def test_the_same_key_gives_the_same_answer_to_an_announcement(
+    api: Api, world: World
+) -> None:
+    session = await _open(api)
+    path, body = f"{PATH}/{session}/transactions", {"tx_hash": "0x" + "77" * 32}
+    first = await api.post(path, body, headers=KEY)
+    await world.arrive(RECEIVING, tx="77")
+    assert (await api.get(f"{PATH}/{session}")).json != first.json
+    again = await api.post(path, body, headers=KEY)
+    assert (again.status, again.body) == (200, first.body)
+    assert again.headers["Idempotent-Replayed"] == "true"
+    facts = await world.store.head()
+    for other in ({"tx_hash": "0x" + "78" * 32}, {"tx_hash": "nonsense"}):
+        reused = await api.post(path, other, headers=KEY)
+        reused.problem(422, "idempotency_key_reused", "Idempotency-Key")
+    assert await world.store.head() == facts
+
+
+async def test_the_same_key_gives_the_same_answer_to_a_signature(api: Api, world: World) -> None:
+    session = await _open(api)
+    first = await _sign(api, session, ALICE, headers=KEY)
+    assert first.json["proven_payers"] == [world.write(ALICE.address)]
+    await world.arrive(RECEIVING, sender=ALICE.address)
+    again = await _sign(api, session, ALICE, headers=KEY)
+    assert (again.status, again.body) == (200, first.body)
+    assert again.headers["Idempotent-Replayed"] == "true"
+    facts = await world.store.head()
+    for other in (BOB, ALICE):  # Alice's is known, and would be answered without a look
+        path = f"{PATH}/{session}/payers"
+        body = {"address": other.address, "signature": "0x" + "00" * 65}
+        reused = await api.post(path, body, headers=KEY)
+        reused.problem(422, "idempotency_key_reused", "Idempotency-Key")
+    assert await world.store.head() == facts
+
+
+async def test_a_key_is_kept_also_where_there_is_nothing_new(api: Api, world: World) -> None:
+    session = await _open(api)
+    told = await _sign(api, session, ALICE)
+    first = await _sign(api, session, ALICE, headers=KEY)
+    assert first.json == told.json
+    assert "Idempotent-Replayed" not in first.headers
+    again = await _sign(api, session, BOB, headers=KEY)
+    again.problem(422, "idempotency_key_reused", "Idempotency-Key")
+
+
+async def test_one_key_at_once_is_one_claim_and_one_answer(api: Api, world: World) -> None:
+    session = await _open(api)
+    path, body = f"{PATH}/{session}/transactions", {"tx_hash": "0x" + "77" * 32}
+    answers = await asyncio.gather(*(api.post(path, body, headers=KEY) for _ in range(10)))
+    assert {(each.status, each.body) for each in answers} == {(200, answers[0].body)}
+    assert sum("Idempotent-Replayed" not in each.headers for each in answers) == 1
 
 
 async def test_claims_are_for_shared_wallets_only_and_few(

@@ -56,6 +56,20 @@ async def test_a_created_session_says_how_to_pay(api: Api, world: World) -> None
     assert b"jane@example.org" not in answer.body
 
 
+async def test_the_amount_is_what_was_asked_for_however_much_has_come(
+    api: Api, world: World, shop: Tenant
+) -> None:
+    session = await world.session(shop)
+    await world.pay(session, "4.00")
+    part = (await api.get(f"{PATH}/ps_{session.session_id.hex}")).json
+    assert (part["amount"], part["amount_received"]) == ("10.00", "4.00")
+    assert (part["payment"]["amount"], part["payment"]["amount_units"]) == ("6.00", "6000000")
+    assert part["payment"]["uri"].endswith("&uint256=6000000")
+    await world.pay(session, "6.00", tx="12")
+    whole = (await api.get(f"{PATH}/ps_{session.session_id.hex}")).json
+    assert (whole["status"], whole["amount"]) == ("completed", "10.00")
+
+
 async def test_what_was_created_can_be_read_and_listed(api: Api) -> None:
     created = (await api.post(PATH, NEW)).json
     assert (await api.get(f"{PATH}/{created['id']}")).json == created

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import get_args
 
+from adapters.question_limits import FAILURES_MAX, FAILURES_WINDOW_SECONDS
 from api.app import create_app
 from domain.matching import Verdict
 from domain.merchant import TOLERANCE_BASIS_POINTS_MAX, TOLERANCE_MICROS_MAX
@@ -45,6 +46,8 @@ def test_every_call_it_names_exists() -> None:
 def test_its_bounds_are_those_of_the_domain() -> None:
     assert CLAIMS_MAX == 10
     assert "ten wallets and ten transactions" in GUIDE
+    assert (FAILURES_MAX, FAILURES_WINDOW_SECONDS) == (6, 3_600)
+    assert "after six that proved nothing within an hour `429`" in GUIDE
     assert TOLERANCE_MICROS_MAX == 100 * 10**6
     assert TOLERANCE_BASIS_POINTS_MAX == 1_000
     assert "at most 100 USD and 10 %" in GUIDE

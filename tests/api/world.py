@@ -19,7 +19,7 @@ from adapters.memory.reads import MemoryReads
 from adapters.memory.store import MemoryEventStore
 from adapters.memory.vault import MemoryVault
 from adapters.memory.wallet import MemoryDepositAddresses, MemoryRefundWallets
-from adapters.signatures import EvmSignatures
+from adapters.signatures import EvmSignatures, Provider
 from api.services import ApiServices, HealthCheck
 from application.api_keys import hash_of
 from application.callers import Caller
@@ -102,8 +102,10 @@ class World:
         self.merchants = Merchants(
             self.handler, self.addresses, MemoryRefundWallets(_xpub(9)), self.ids
         )
+        self.providers: dict[str, tuple[Provider, ...]] = {}
+        signatures = EvmSignatures(self.providers, self.clock)
         self.claims = Claims(
-            self.handler, self.networks, EvmSignatures({}), parse_address, checksum_address
+            self.handler, self.networks, signatures, parse_address, checksum_address
         )
         self.inbox = Inbox(self.handler, self.networks)
         self.settings = MerchantSettings(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from adapters.addresses import ExtendedKey
 from domain.errors import PayByUnknown, ReceivingAddressMissing, WalletMissing
 from tests.api.world import Tenant, World
 from tests.examples import RECEIVING, usd
@@ -63,3 +64,16 @@ async def test_a_tolerance_holds_for_new_sessions_and_old_ones_keep_theirs() -> 
     await world.pay(before, "9.90", tx="22")
     assert (await world.sessions.find(after.session_id, tenant.caller())).status == "completed"
     assert (await world.sessions.find(before.session_id, tenant.caller())).status == "pending"
+
+
+async def test_no_wallet_there_ever_was_becomes_one_sessions_address() -> None:
+    """Money at a wallet that was replaced is still of many sessions, not of one."""
+    world, tenant = await shop()
+    merchant = await world.merchants.find(tenant.merchant_id)
+    assert merchant is not None
+    key = ExtendedKey.parse(merchant.extended_public_keys["test"])
+    own = [key.address(index) for index in range(4)]  # of the same seed
+    for wallet in (*own[:3], RECEIVING):
+        await world.receive_at(tenant, wallet)
+    session = await world.session(tenant)
+    assert (session.deposit_index, session.deposit_address) == (3, own[3])

@@ -33,6 +33,7 @@ def _run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
         (("trial-balance", "--folder", "/nowhere"), {}, "no gateway has run in /nowhere"),
         (("events", "ps_zz"), GOOD, "'ps_zz' names no stream"),
         (("events", "nonsense/1"), GOOD, "names no stream"),
+        (("receiving-address", "Acme", "0x" + "cc" * 20), GOOD, "'Acme' names no merchant"),
         (
             ("migrate",),
             {**GOOD, "DATABASE_URL_OWNER": "postgresql://gw_owner@127.0.0.1:1/gateway"},
@@ -82,5 +83,6 @@ def test_help_names_every_command() -> None:
         "deliver",
         "sign",
         "work",
+        "receiving-address",
     ]:
         assert command in finished.stdout

@@ -129,6 +129,31 @@ async def test_each_stage_has_its_page(site: Site, world: World, shop: Tenant) -
     assert "uint256" not in page
 
 
+async def test_a_cancelled_payment_follows_money_that_a_person_assigned_to_it(
+    site: Site, world: World, shop: Tenant
+) -> None:
+    gone = await world.session(shop)
+    await world.sessions.cancel(gone.session_id, shop.caller())
+    caller = shop.caller()
+
+    async def assign(amount: str, tx: str) -> str:
+        sent = await world.arrive(gone.deposit_address, amount, tx=tx, confirmed=False)
+        await world.inbox.assign(sent, gone.session_id, "his", caller)
+        return (await site.get(_url(gone)))[1]
+
+    assert "Nothing has been charged." in (await site.get(_url(gone)))[1]
+    page = await assign("4.00", "41")
+    assert "This payment was cancelled" in page
+    assert "Nothing has been charged." not in page
+    assert "4.00 USDC arrived and is on record." in page
+    page = await assign("6.00", "42")
+    assert "Confirming (1/3)" in page
+    assert "was cancelled" not in page
+    for tx in ("41", "42"):
+        await world.arrive(gone.deposit_address, {"41": "4.00", "42": "6.00"}[tx], tx=tx)
+    assert "Payment complete" in (await site.get(_url(gone)))[1]
+
+
 async def test_too_much_is_said_to_the_one_who_paid_it(
     site: Site, world: World, shop: Tenant
 ) -> None:

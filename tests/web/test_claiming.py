@@ -1,10 +1,16 @@
 """Saying which payment is yours, and what is said of money that could not be credited."""
 
+import asyncio
 import re
 from typing import Any
 
 import pytest
 
+from adapters.question_limits import (
+    ASKING_RETRY_SECONDS,
+    FAILURES_MAX,
+    FAILURES_WINDOW_SECONDS,
+)
 from application.ports import StoreUnavailable
 from domain.payment import CLAIMS_MAX, PaymentSession
 from tests.api.signing import Wallet
@@ -157,6 +163,62 @@ async def test_a_signature_that_does_not_fit_is_answered_in_words(
     answered, body, _ = await _post(site, _url(session) + "/payers", form or {"a": "b"})
     assert answered == status
     assert said in body
+
+
+class NoCode:
+    """A provider of a chain without contracts, which takes its time when it is told to."""
+
+    name = "no code"
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.answers = asyncio.Event()
+        self.answers.set()
+
+    async def call(self, method: str, *params: object) -> str:
+        assert method == "eth_getCode", params
+        self.asked += 1
+        await self.answers.wait()
+        return "0x"
+
+
+async def test_who_has_the_link_cannot_make_us_ask_the_chain_as_often_as_he_likes(
+    site: Site, world: World, session: PaymentSession, shop: Tenant
+) -> None:
+    provider = NoCode()
+    world.providers["local"] = (provider,)
+    form = {"address": BOB.address, "signature": "0x00"}
+    path = _url(session) + "/payers"
+    for _ in range(FAILURES_MAX):
+        assert (await _post(site, path, form))[0] == 422
+        world.clock.advance(60)
+    status, body, response = await _post(site, path, form)
+    assert (status, provider.asked) == (429, FAILURES_MAX)
+    assert response.headers["Retry-After"] == str(FAILURES_WINDOW_SECONDS - 60 * FAILURES_MAX)
+    assert f"Please try again in {60 - FAILURES_MAX} minutes" in body
+    other = await world.session(shop, pay_by="merchant_wallet")
+    assert (await _post(site, _url(other) + "/payers", form))[0] == 422
+    assert (await _sign(site, world, session, ALICE))[0] == 200  # a key's needs no question
+
+
+async def test_one_signature_of_a_payment_is_checked_at_a_time(
+    site: Site, world: World, session: PaymentSession
+) -> None:
+    provider = NoCode()
+    world.providers["local"] = (provider,)
+    provider.answers.clear()
+    form = {"address": BOB.address, "signature": "0x00"}
+    path = _url(session) + "/payers"
+    first = asyncio.create_task(_post(site, path, form))
+    async with asyncio.timeout(10):
+        while not provider.asked:
+            await asyncio.sleep(0.01)
+    status, body, response = await _post(site, path, form)
+    assert (status, provider.asked) == (429, 1)
+    assert response.headers["Retry-After"] == str(ASKING_RETRY_SECONDS)
+    assert "try again in a minute" in body
+    provider.answers.set()
+    assert (await first)[0] == 422
 
 
 FROM_ELSEWHERE: tuple[dict[str, str], ...] = (
