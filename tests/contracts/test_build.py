@@ -26,7 +26,10 @@ def build(folder: Path) -> "subprocess.CompletedProcess[str]":
 
 
 def test_a_contract_is_compiled_again_only_when_its_source_changed(copy: Path) -> None:
-    assert build(copy).stdout == "contracts: compiled Batcher, ContractWallet, TestDollar, TetherLike\n"
+    assert (
+        build(copy).stdout
+        == "contracts: compiled Batcher, ContractWallet, TestDollar, TetherLike\n"
+    )
     assert build(copy).stdout == ""
     source = copy / "contracts" / "Batcher.sol"
     source.write_text(source.read_text().replace("Batcher {", "Batcher { uint256 public extra;"))
