@@ -53,7 +53,8 @@ def _version(case: Case, real: Moved, rows: list[LogRow], row: LogRow) -> Iterat
     mined = [
         case.blocks[block].mined_at_us or 0 for (known, block) in case.ever if known == real.id
     ]
-    before = [version for _, at_us, version in facts if (at_us or 0) <= min(mined)]
+    # Of what happened in the same microsecond only the log knows the order.
+    before = [version for _, at_us, version in facts if (at_us or 0) < min(mined)]
     known = [version for position, _, version in facts if position < rows[0].position]
     version = int(row.data["policy_version"])
     if not max(before, default=1) <= version <= max(known, default=0):
