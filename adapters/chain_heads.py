@@ -13,7 +13,7 @@ _HEAD = "SELECT number FROM ingest.cursors WHERE network = %s"
 
 # Each part of the outbox by the partial index it has: the whole of it only ever grows.
 _PASSED = """
-SELECT c.number, h.time, (
+SELECT c.number, c.hash, h.time, (
     SELECT min((o.report #>> '{sighting,block_time}')::timestamptz)
     FROM (
         SELECT message_id, es.as_json(data) AS report FROM ingest.outbox

@@ -111,10 +111,8 @@ class RefundReads(Protocol):
         """Refunds neither completed nor failed, oldest first."""
         ...
 
-    async def completed_since(
-        self, moment: datetime, limit: int, *, cursor: str | None = None
-    ) -> Page[RefundRow]:
-        """Refunds that completed at this moment or later, the latest first."""
+    async def not_final(self, limit: int, *, cursor: str | None = None) -> Page[RefundRow]:
+        """Refunds that are completed, in a block not known to be final; the latest first."""
         ...
 
     async def failed_on_chain_since(
@@ -229,6 +227,7 @@ class Passed:
     """How far a network's chain has been read, and how much of that is recorded."""
 
     number: int  # of the newest block passed
+    hash: str  # of the same block
     time: datetime  # the newest moment of the chain that has been passed
     # When the oldest transfer was mined that is seen, and not yet recorded or parked.
     unrecorded_from: datetime | None

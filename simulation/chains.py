@@ -171,12 +171,17 @@ class ChainHand:
             return
         random = Random(f"reorg {step.salt}")  # noqa: S311 - repeatable
         self.left[network.name] = chain.blocks[-1].header.hash
+        self._leave(chain.blocks[-depth:])
         lost = chain.reorg(depth, keep=False)
         self.servers.faults.count(f"chain.{network.name}.reorg")
         now, later = self._sorted_by_fate(chain, lost, step.fate, random)
         chain.mempool[:0] = now
         self._regrow(network, step.regrow)
         chain.mempool.extend(later)
+
+    def _leave(self, blocks: list[MemoryBlock]) -> None:
+        for block in blocks:
+            self.servers.left_at_us.setdefault(block.header.hash, self.servers.loop.now_us)
 
     def _young(self, chain: MemoryChain) -> int:
         """How many blocks are younger than what any chain would still throw out."""
@@ -232,7 +237,9 @@ class ChainHand:
             return
         head = chain.blocks[-1].header.hash
         was = {tx.hash: tx for block in chain.blocks for tx in block.txs}
+        before = list(chain.blocks)
         chain.restore(left)
+        self._leave(before[chain.shared_with(head) + 1 :])
         if chain.blocks[-1].header.hash == head:
             return
         stay = {tx.hash for block in chain.blocks for tx in block.txs}

@@ -1,7 +1,7 @@
 """Evidence from a world that has settled down: everything as plain data."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 
 from adapters.addresses import checksum_address
@@ -54,9 +54,7 @@ def collect(
         seed=servers.seed,
         networks=tuple(_networks()),
         merchants=tuple(merchants),
-        chains=tuple(
-            _chain(name, chain, servers.mined_at_us) for name, chain in servers.chains.items()
-        ),
+        chains=tuple(_chain(name, chain, servers) for name, chain in servers.chains.items()),
         requests=tuple(clients.requests),
         log=tuple(
             _row(raw, servers.written_at_us[raw.position - 1], servers.writes[raw.position - 1])
@@ -112,13 +110,13 @@ def _networks() -> Iterable[NetworkFacts]:
         )
 
 
-def _chain(name: str, chain: MemoryChain, mined_at_us: Mapping[str, int]) -> ChainFacts:
+def _chain(name: str, chain: MemoryChain, servers: Servers) -> ChainFacts:
     canonical = {block.header.hash for block in chain.blocks}
     return ChainFacts(
         network=name,
-        canonical=tuple(_block(block, mined_at_us) for block in chain.blocks),
+        canonical=tuple(_block(block, servers) for block in chain.blocks),
         orphaned=tuple(
-            _block(block, mined_at_us)
+            _block(block, servers)
             for block in chain.branches()
             if block.header.hash not in canonical
         ),
@@ -126,14 +124,16 @@ def _chain(name: str, chain: MemoryChain, mined_at_us: Mapping[str, int]) -> Cha
     )
 
 
-def _block(block: MemoryBlock, mined_at_us: Mapping[str, int]) -> BlockFacts:
+def _block(block: MemoryBlock, servers: Servers) -> BlockFacts:
     header = block.header
+    left_at_us = servers.left_at_us.get(header.hash)
     return BlockFacts(
         number=header.number,
         hash=header.hash,
         parent=header.parent_hash,
         time_us=header.timestamp * 1_000_000,
-        mined_at_us=EPOCH_US + mined_at_us.get(header.hash, 0),
+        mined_at_us=EPOCH_US + servers.mined_at_us.get(header.hash, 0),
+        left_at_us=None if left_at_us is None else EPOCH_US + left_at_us,
         txs=tuple(
             TxFacts(
                 hash=receipt.tx_hash,

@@ -86,6 +86,7 @@ class BlockFacts:
     time_us: int  # what its header says
     txs: tuple[TxFacts, ...]
     mined_at_us: int | None = None  # the virtual moment it first existed
+    left_at_us: int | None = None  # when it first left its chain, were it to come back or not
 
 
 @dataclass(frozen=True, slots=True)

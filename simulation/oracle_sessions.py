@@ -88,19 +88,22 @@ def _against_time(case: Case, tally: Tally, arrived: dict[str, Moved]) -> Iterat
         for moved in arrived.values()
         if moved.id not in left
         and moved.time_us < opened.expires_us
-        and _firm(case, moved, min(opened.expires_us, expired.written_at_us or 0))
+        and _firm(case, moved, opened.expires_us, expired.written_at_us or 0)
     )
     if firm >= opened.due:
         yield Violation("expired_wrongly", f"session {opened.session}: {firm} were mined in time")
 
 
-def _firm(case: Case, moved: Moved, before_us: int) -> bool:
-    """Mined once and for ever, and shown by that moment.
+def _firm(case: Case, moved: Moved, expires_us: int, expired_us: int) -> bool:
+    """Mined once, and shown from before the window's end to beyond the moment it was closed.
 
-    A branch that takes over later may hold blocks that claim to be older.
+    A branch that takes over later may hold blocks that claim to be older; one that comes back was
+    not there meanwhile.
     """
-    mined_us = case.blocks[moved.block_hash].mined_at_us
-    return mined_us is not None and mined_us < before_us and case.sighted[moved.id] == 1
+    block = case.blocks[moved.block_hash]
+    mined = block.mined_at_us is not None and block.mined_at_us < min(expires_us, expired_us)
+    stayed = block.left_at_us is None or block.left_at_us > expired_us
+    return mined and stayed and case.sighted[moved.id] == 1
 
 
 def _shown(case: Case, session: str, standing: Standing) -> Iterator[Violation]:

@@ -118,6 +118,7 @@ class Servers:
         self.writes: list[int] = []  # the number of the append each position came with
         self.leading: dict[str, str] = {}  # network: the ingester that leads it
         self.mined_at_us: dict[str, int] = {}  # block hash: when it first existed
+        self.left_at_us: dict[str, int] = {}  # block hash: when it first left its chain
         self.written_at_us: list[int] = []  # of each position, from the first
 
     def told_tag(self, network: str, provider: str, tag: str, number: int) -> None:

@@ -6,7 +6,8 @@ Rule    A transfer mined before `expires_at` is in time, whenever we hear of it.
         read, or what was read cannot be recorded, its sessions stay open; so too while a block
         was read through one provider only, who may have kept a transfer to himself.
         A chain may make no blocks while nobody uses it. It counts as read up to QUIET_BLOCKS
-        block times ago if its node answers and has no block that we have not passed.
+        block times ago if its node answers, and the newest block it has is the one we have passed:
+        a shorter branch is news too.
         A session of a network that is not configured any more stays open: nobody reads it.
 Shapes  The read model says which sessions may be due; the session itself decides, so a lagging
         view costs a look and nothing else.
@@ -24,7 +25,7 @@ from application.deciders import PAYMENT
 from application.handling import Handler, UnitOfWork
 from application.outside import ChainClient
 from application.ports import Clock, Context, Unavailable
-from application.reads import ChainHeads, SessionReads
+from application.reads import ChainHeads, Passed, SessionReads
 from domain import commands as c
 from workers.pacing import Outages, pause
 
@@ -105,7 +106,7 @@ class Expiry:
         until = passed.time
         chain = self._chains[network]
         quiet_until = now - timedelta(seconds=QUIET_BLOCKS * chain.network.block_seconds)
-        if until < quiet_until and await chain.head_number() <= passed.number:
+        if until < quiet_until and await _is_head(passed, chain):
             until = quiet_until
         if passed.unrecorded_from is not None:
             until = min(until, passed.unrecorded_from)
@@ -130,6 +131,12 @@ class Expiry:
                 self._failed.add(session_id)
                 log.exception("session_cannot_expire", session_id=session_id.hex)
             return False
+
+
+async def _is_head(passed: Passed, chain: ChainClient) -> bool:
+    if await chain.head_number() != passed.number:
+        return False
+    return await chain.block_hash(passed.number) == passed.hash
 
 
 def _all_well(outcomes: Sequence[int | BaseException]) -> list[int]:

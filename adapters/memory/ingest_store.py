@@ -339,6 +339,7 @@ class MemoryChainHeads:
         oldest = min(unattested, key=lambda block: block.ref.number, default=None)
         return Passed(
             cursor.number,
+            cursor.hash,
             max(block.time for block in blocks),
             self._store.unrecorded_from(network),
             None if oldest is None else oldest.time,

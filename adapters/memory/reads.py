@@ -138,23 +138,24 @@ class MemoryRefundReads:
         rows = (await self._follower.models()).refunds.values()
         return [row.refund.refund_id for row in rows if row.refund.open][:limit]
 
-    async def completed_since(
-        self, moment: datetime, limit: int, *, cursor: str | None = None
-    ) -> Page[RefundRow]:
-        return await self._since(lambda refund: refund.completed_at, moment, limit, cursor)
+    async def not_final(self, limit: int, *, cursor: str | None = None) -> Page[RefundRow]:
+        return await self._latest(
+            lambda refund: refund.completed_at if refund.final_at is None else None, limit, cursor
+        )
 
     async def failed_on_chain_since(
         self, moment: datetime, limit: int, *, cursor: str | None = None
     ) -> Page[RefundRow]:
-        return await self._since(lambda refund: refund.failed_on_chain_at, moment, limit, cursor)
+        def failed_at(refund: Refund) -> datetime | None:
+            at = refund.failed_on_chain_at
+            return at if at is not None and at >= moment else None
 
-    async def _since(
-        self,
-        ended_at: Callable[[Refund], datetime | None],
-        moment: datetime,
-        limit: int,
-        cursor: str | None,
+        return await self._latest(failed_at, limit, cursor)
+
+    async def _latest(
+        self, ended_at: Callable[[Refund], datetime | None], limit: int, cursor: str | None
     ) -> Page[RefundRow]:
+        """Those that ended at some moment, as asked; None leaves a refund out."""
         models = await self._follower.models()
         after = None if cursor is None else place_of(cursor, 2)
         if after is not None:
@@ -165,11 +166,7 @@ class MemoryRefundReads:
             assert at is not None
             return microseconds_of(at), models.created[row.refund.refund_id]
 
-        ended = (
-            row
-            for row in models.refunds.values()
-            if (at := ended_at(row.refund)) is not None and at >= moment
-        )
+        ended = (row for row in models.refunds.values() if ended_at(row.refund) is not None)
         return _page(ended, place, after, limit)
 
 

@@ -47,7 +47,9 @@ class Rig:
         """A block of this moment is mined and passed, and nothing of it waits."""
         chain = self.chains[network].chain
         chain.mine()
-        self.reads.heads.passages[network] = Passed(chain.head, time, None)
+        self.reads.heads.passages[network] = Passed(
+            chain.head, chain.blocks[-1].header.hash, time, None
+        )
 
     def passes(self, seconds: float, network: str = "local") -> None:
         """Time, here and on the chain."""
@@ -209,6 +211,28 @@ class TestByTheTimeOfTheChain:
         assert await rig.expiry.expire_due() == 0
         rig.chain_reaches(AT + timedelta(seconds=WINDOW_SECONDS))
         assert await rig.expiry.expire_due() == 1
+
+    async def test_a_shorter_branch_is_no_quiet_chain(self, rig: Rig) -> None:
+        session_id = await rig.open_session(1)
+        chain = rig.chains["local"].chain
+        chain.mine(3)
+        rig.chain_reaches(AT)
+        chain.reorg(3, keep=True)
+        chain.mine()  # what is in it has not been read
+        rig.clock.advance(WINDOW_SECONDS + QUIET_SECONDS)
+        assert await rig.expiry.expire_due() == 0
+        assert (await rig.session(session_id)).status == "pending"
+        rig.chain_reaches(AT)
+        assert await rig.expiry.expire_due() == 1
+
+    async def test_a_branch_as_long_as_ours_is_no_quiet_chain(self, rig: Rig) -> None:
+        await rig.open_session(1)
+        chain = rig.chains["local"].chain
+        chain.reorg(1, keep=True)
+        chain.transfer(LOCAL.tokens[0].address, DEPOSIT, DEPOSIT, 1)
+        chain.mine()
+        rig.clock.advance(WINDOW_SECONDS + QUIET_SECONDS)
+        assert await rig.expiry.expire_due() == 0
 
     async def test_a_chain_without_blocks_is_waited_for_and_then_believed(self, rig: Rig) -> None:
         session_id = await rig.open_session(1)
