@@ -9,13 +9,15 @@ Errors  one paragraph that says what to do next, exit status 1; wrong use 2. Sta
 # ruff: noqa: PLC0415 - imports inside commands keep the others fast
 
 import asyncio
-import os
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from gateway.cli_chain import chain_app
+from gateway.cli_options import BOOKS, VAR, Folder, Json, settings_of
 
 if TYPE_CHECKING:
     from gateway.operate_inbox import Decision
@@ -29,12 +31,9 @@ app = typer.Typer(
 )
 inbox_app = typer.Typer(invoke_without_command=True)
 app.add_typer(inbox_app, name="inbox")
-Folder = Annotated[Path, typer.Option(help="where the local gateway keeps its data")]
-Json = Annotated[bool, typer.Option("--json", help="for machines")]
+app.add_typer(chain_app)
 Transfer = Annotated[str, typer.Argument(help="tr_…, or CHAIN:TX:LOG")]
 Reason = Annotated[str, typer.Option(help="why: it is kept with the decision")]
-VAR = Path("var")
-BOOKS = ("database_url", "nats_url", "networks")
 
 
 def main() -> None:
@@ -169,7 +168,7 @@ def migrate() -> None:
     """Make roles and tables, or bring them up to date. Needs DATABASE_URL_OWNER."""
     from gateway import operate
 
-    operate.migrate(_settings(needs=("database_url_owner",)))
+    operate.migrate(settings_of(needs=("database_url_owner",)))
 
 
 @app.command()
@@ -177,7 +176,7 @@ def keystore() -> None:
     """Make the signer's encrypted keystore and print the public key for HOT_WALLET_XPUB."""
     from gateway import operate
 
-    operate.make_keystore(_settings(needs=("keystore_path", "keystore_passphrase")))
+    operate.make_keystore(settings_of(needs=("keystore_path", "keystore_passphrase")))
 
 
 @app.command()
@@ -189,7 +188,7 @@ def merchant(
     """Register a merchant and print its first API key."""
     from gateway import operate
 
-    settings = _settings(needs=(*BOOKS, "hot_wallet_xpub"))
+    settings = settings_of(needs=(*BOOKS, "hot_wallet_xpub"))
     asyncio.run(operate.register_merchant(settings, name, xpub, live=live))
 
 
@@ -203,7 +202,7 @@ def receiving_address(
     """Set the wallet that the merchant's sessions may share. Agree on it with the merchant."""
     from gateway import operate_merchants
 
-    settings = _settings(folder, needs=BOOKS)
+    settings = settings_of(folder, needs=BOOKS)
     asyncio.run(operate_merchants.receiving_address(settings, merchant, address, live=live))
 
 
@@ -218,7 +217,7 @@ def trial_balance(
     """Debits and credits per asset and account; status 1 unless they agree."""
     from gateway import books, operate
 
-    settings = _settings(folder, needs=BOOKS)
+    settings = settings_of(folder, needs=BOOKS)
     if at is not None:
         sys.exit(asyncio.run(books.trial_balance_at(settings, at, as_json=json)))
     sys.exit(asyncio.run(operate.trial_balance(settings, as_json=json)))
@@ -235,7 +234,7 @@ def statement(
     """A month of a merchant's books: what happened, every account, and the invoice."""
     from gateway import books
 
-    settings = _settings(folder, needs=BOOKS)
+    settings = settings_of(folder, needs=BOOKS)
     asyncio.run(books.statement(settings, merchant, month, live=live, as_json=json))
 
 
@@ -248,7 +247,7 @@ def explain(
     """What happened to a payment, a refund or a transfer, why, and what is awaited now."""
     from gateway import explain_page
 
-    asyncio.run(explain_page.explain(_settings(folder, needs=BOOKS), what, as_json=json))
+    asyncio.run(explain_page.explain(settings_of(folder, needs=BOOKS), what, as_json=json))
 
 
 @app.command()
@@ -260,7 +259,7 @@ def events(
     """Every fact of one stream, with who did it and why."""
     from gateway import operate
 
-    asyncio.run(operate.events(_settings(folder, needs=BOOKS), stream, as_json=json))
+    asyncio.run(operate.events(settings_of(folder, needs=BOOKS), stream, as_json=json))
 
 
 @inbox_app.callback()
@@ -269,7 +268,7 @@ def inbox(context: typer.Context, folder: Folder = VAR, json: Json = False) -> N
     from gateway import operate_inbox
 
     if context.invoked_subcommand is None:
-        asyncio.run(operate_inbox.inbox(_settings(folder, needs=BOOKS), as_json=json))
+        asyncio.run(operate_inbox.inbox(settings_of(folder, needs=BOOKS), as_json=json))
 
 
 @inbox_app.command()
@@ -311,16 +310,8 @@ def _decide(
 ) -> None:
     from gateway import operate_inbox
 
-    settings = _settings(folder, needs=BOOKS)
+    settings = settings_of(folder, needs=BOOKS)
     asyncio.run(operate_inbox.decide(settings, transfer, what, reason, target))
-
-
-@app.command()
-def parked(folder: Folder = VAR, json: Json = False) -> None:
-    """Chain reports that could not be applied, with the reason; status 1 when there are any."""
-    from gateway import operate_inbox
-
-    sys.exit(asyncio.run(operate_inbox.parked(_settings(folder, needs=BOOKS), as_json=json)))
 
 
 @app.command()
@@ -357,23 +348,6 @@ def simulate(
 # ---------------------------------------------------------------- plumbing
 
 
-def _settings(folder: Path = VAR, *, needs: Sequence[str] = ()) -> "Settings":
-    from gateway.failures import GatewayError
-    from gateway.local_files import read_environment
-    from gateway.settings import load
-
-    environment: dict[str, Any] = dict(os.environ)  # noqa: TID251 - handed to the settings
-    if not any(name.startswith("DATABASE_URL") for name in environment):
-        local = read_environment(folder)
-        if not local and needs == BOOKS:
-            raise GatewayError(
-                f"no gateway has run in {folder}, and DATABASE_URL is not set: "
-                "start one with `gateway up`, or name its --folder"
-            )
-        environment = {**local, **environment}
-    return load(environment, needs=needs)
-
-
 def _process(name: str, serve: Callable[["Settings", asyncio.Event], Awaitable[None]]) -> None:
     import uvloop
 
@@ -381,7 +355,7 @@ def _process(name: str, serve: Callable[["Settings", asyncio.Event], Awaitable[N
     from gateway.serve import NEEDS
     from gateway.supervisor import stop_on_signals
 
-    settings = _settings(needs=NEEDS[name.partition("-")[0]])
+    settings = settings_of(needs=NEEDS[name.partition("-")[0]])
     configure(name, settings.log_level, pretty=sys.stdout.isatty())
 
     async def run() -> None:
