@@ -71,6 +71,7 @@ __all__ = [
     "ReconsiderTransfer",
     "RecordAttempt",
     "RecordBroadcast",
+    "RecordRefundFinal",
     "RecordRefundLost",
     "RecordRefundMined",
     "RecordSigned",
@@ -360,6 +361,14 @@ class RecordRefundLost(Command):
     tx_hash: str
 
 
+class RecordRefundFinal(Command):
+    """A block that the chain does not give up any more holds our transaction, and it pays."""
+
+    tx_hash: str
+    block_number: int
+    block_hash: str
+
+
 RefundCommand = (
     RequestRefund
     | RecordSigned
@@ -367,4 +376,5 @@ RefundCommand = (
     | RecordRefundMined
     | FailRefund
     | RecordRefundLost
+    | RecordRefundFinal
 )

@@ -74,6 +74,19 @@ class RefundReversed(Event):
     gas: Amount | None
 
 
+class RefundFinalized(Event):
+    """The block that pays a completed refund is final: no reorg takes it out, nobody looks again.
+
+    The block is named, as it need not be the one it completed by.
+    """
+
+    name = "refund.finalized"
+
+    tx_hash: str
+    block_number: int
+    block_hash: str
+
+
 class FloatToppedUp(Event):
     """The merchant's money is in its refund wallet. `owed` of it fills an earlier gap."""
 

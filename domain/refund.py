@@ -3,6 +3,7 @@
 Shapes  RefundRequested names everything that will be paid; nothing later may change it. Once
         signed, only the stored bytes can pay it, so a crash repeats them and pays once. A reorg
         can take the transaction of a completed one: then it is broadcast, and follows again.
+        Once the block that pays it is final (final_at), nothing changes any more.
 Errors  RefundUnknown.
 """
 
@@ -35,9 +36,10 @@ class Refund(Value):
     failure: str | None = None
     completed_at: Moment | None = None
     failed_at: Moment | None = None
-    block_number: int | None = None  # of the receipt it completed by
+    block_number: int | None = None  # of the receipt it completed by; once final, of that block
     block_hash: str | None = None
     gas: Amount | None = None
+    final_at: Moment | None = None  # when it was known that no reorg takes its block out
 
     @property
     def open(self) -> bool:
@@ -78,6 +80,8 @@ def decide(command: c.RefundCommand, refund: Refund | None) -> tuple[e.Event, ..
             )
         case c.RecordRefundLost():
             return _lost(command, refund)
+        case c.RecordRefundFinal():
+            return _final(command, refund)
         case c.FailRefund():
             if not refund.open:
                 return ()
@@ -87,7 +91,10 @@ def decide(command: c.RefundCommand, refund: Refund | None) -> tuple[e.Event, ..
 
 
 def _lost(command: c.RecordRefundLost, refund: Refund) -> tuple[e.Event, ...]:
-    if refund.status != "completed" or refund.tx_hash != command.tx_hash:
+    """A final one is not lost: what says so is then a node that is wrong, or a chain that gave up
+    a final block. Neither is to be followed by itself, as the books would be undone on its word.
+    """
+    if not _may_still_be_lost(refund, command.tx_hash):
         return ()
     assert refund.block_number is not None
     assert refund.block_hash is not None
@@ -100,6 +107,24 @@ def _lost(command: c.RecordRefundLost, refund: Refund) -> tuple[e.Event, ...]:
             gas=refund.gas,
         ),
     )
+
+
+def _final(command: c.RecordRefundFinal, refund: Refund) -> tuple[e.Event, ...]:
+    if not _may_still_be_lost(refund, command.tx_hash):
+        return ()
+    return (
+        e.RefundFinalized(
+            at=command.at,
+            tx_hash=command.tx_hash,
+            block_number=command.block_number,
+            block_hash=command.block_hash,
+        ),
+    )
+
+
+def _may_still_be_lost(refund: Refund, tx_hash: str) -> bool:
+    """Completed by this transaction, in a block that is not known to be final."""
+    return (refund.status, refund.tx_hash, refund.final_at) == ("completed", tx_hash, None)
 
 
 def evolve(refund: Refund | None, event: e.Event) -> Refund:
@@ -124,6 +149,10 @@ def evolve(refund: Refund | None, event: e.Event) -> Refund:
         case e.RefundReversed():
             return refund.changed(
                 status="broadcast", completed_at=None, block_number=None, block_hash=None, gas=None
+            )
+        case e.RefundFinalized():
+            return refund.changed(
+                final_at=event.at, block_number=event.block_number, block_hash=event.block_hash
             )
         case e.RefundFailed():
             return refund.changed(status="failed", failure=event.reason, failed_at=event.at)

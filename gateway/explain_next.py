@@ -161,7 +161,11 @@ def waits_for(transfer_id: str, block_number: int, amount: str, chain: Chain) ->
 _REFUND_NEXT = {
     "requested": "It waits for the signer, which looks at caps, gas and the kill switch.",
     "signed": "It is sent to the chain next; the signed bytes are kept and sent again if need be.",
-    "completed": "Nothing more is awaited. If a reorg takes it out, the same bytes are sent again.",
+    "completed": (
+        "Nothing has to be done. Until its block is final it is watched: if a reorg takes it out, "
+        "the same bytes are sent again."
+    ),
+    "final": "Nothing more is awaited: its block is final, and no reorg can take it out.",
     "failed": "Nothing more happens by itself. Ask for another refund, if it is still wanted.",
 }
 
@@ -184,7 +188,7 @@ def refund_standing(refund: Refund, chain: Chain, words: Words) -> Standing:
             "set aside until that block is final, as a reorg could still let it pay."
         )
     else:
-        next_ = _REFUND_NEXT[refund.status]
+        next_ = _REFUND_NEXT["final" if refund.final_at is not None else refund.status]
     return Standing((now,), (next_,))
 
 

@@ -172,6 +172,16 @@ def _refund_lost(event: e.RefundReversed, words: Words) -> Told:
     )
 
 
+def _refund_final(event: e.RefundFinalized, words: Words) -> Told:
+    del words
+    return Told(
+        "The refund is final: it cannot be taken back any more.",
+        f"its block {event.block_number} ({event.block_hash}) is too deep in the chain for any "
+        "reorg",
+        event.tx_hash,
+    )
+
+
 TRANSFER_SENTENCES: Mapping[type[e.Event], Callable[[Any, Words], Told]] = {
     e.OnchainTransferObserved: _sighted,
     e.OnchainTransferAssigned: _assigned,
@@ -191,4 +201,5 @@ TRANSFER_SENTENCES: Mapping[type[e.Event], Callable[[Any, Words], Told]] = {
     e.RefundCompleted: _refund_completed,
     e.RefundFailed: _refund_failed,
     e.RefundReversed: _refund_lost,
+    e.RefundFinalized: _refund_final,
 }

@@ -34,6 +34,10 @@ class Where:
         if isinstance(argument, str) and "\x00" in argument:
             self.impossible = True
 
+    def is_so(self, condition: LiteralString) -> None:
+        """Ask for this, which has no argument."""
+        self.conditions.append(sql.SQL(condition))
+
     def before(self, columns: LiteralString, place: tuple[object, ...]) -> None:
         """Rows whose sort key comes after the last page's last row."""
         marks: LiteralString = ", ".join(["%s"] * len(place))

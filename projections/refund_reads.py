@@ -1,11 +1,10 @@
-"""Refunds by id, as pages, those still to be finished and those finished lately.
+"""Refunds by id, as pages, those still to be finished, not yet final, or failed lately.
 
 Errors  CursorMalformed; ports.StoreUnavailable.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal
 from uuid import UUID
 
 from application.cursors import microseconds_of, moment_of, place_of
@@ -59,30 +58,28 @@ class RefundReads:
             )
             return [row[0] for row in await cursor.fetchall()]
 
-    async def completed_since(
-        self, moment: datetime, limit: int, *, cursor: str | None = None
-    ) -> Page[RefundRow]:
-        where = _since("completed_at", moment, cursor)
+    async def not_final(self, limit: int, *, cursor: str | None = None) -> Page[RefundRow]:
+        where = Where()
+        where.is_so("completed_at IS NOT NULL AND final_at IS NULL")
+        if cursor is not None:
+            where.before("completed_at, position", _moment_and_position(cursor))
         order = "completed_at DESC, position DESC"
         return await fetch_page(self._connections, _SELECT, where, order, limit, _completed_row)
 
     async def failed_on_chain_since(
         self, moment: datetime, limit: int, *, cursor: str | None = None
     ) -> Page[RefundRow]:
-        where = _since("failed_on_chain_at", moment, cursor)
+        where = Where()
+        where.add("failed_on_chain_at >= %s", moment)
+        if cursor is not None:
+            where.before("failed_on_chain_at, position", _moment_and_position(cursor))
         order = "failed_on_chain_at DESC, position DESC"
         return await fetch_page(self._connections, _SELECT, where, order, limit, _failed_row)
 
 
-def _since(
-    column: Literal["completed_at", "failed_on_chain_at"], moment: datetime, cursor: str | None
-) -> Where:
-    where = Where()
-    where.add(f"{column} >= %s", moment)
-    if cursor is not None:
-        microseconds, position = place_of(cursor, 2)
-        where.before(f"{column}, position", (moment_of(microseconds), position))
-    return where
+def _moment_and_position(cursor: str) -> tuple[datetime, int]:
+    microseconds, position = place_of(cursor, 2)
+    return moment_of(microseconds), position
 
 
 def _refund_row(row: Row) -> tuple[RefundRow, tuple[int, ...]]:

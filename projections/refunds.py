@@ -21,22 +21,24 @@ REFUNDS = state_table(
         ("created_at", "timestamptz"),
         ("completed_at", "timestamptz"),
         ("failed_on_chain_at", "timestamptz"),
+        ("final_at", "timestamptz"),
     ),
-    nullable=("session_id", "transfer_id", "completed_at", "failed_on_chain_at"),
+    nullable=("session_id", "transfer_id", "completed_at", "failed_on_chain_at", "final_at"),
     indexes=(
         "(merchant_id, mode, position DESC)",
         "(session_id, position DESC) WHERE session_id IS NOT NULL",
         "(transfer_id, position DESC) WHERE transfer_id IS NOT NULL",
         "(position) WHERE status NOT IN ('completed', 'failed')",
-        "(completed_at DESC, position DESC) WHERE completed_at IS NOT NULL",
+        "(completed_at DESC, position DESC) WHERE completed_at IS NOT NULL AND final_at IS NULL",
         "(failed_on_chain_at DESC, position DESC) WHERE failed_on_chain_at IS NOT NULL",
     ),
 )
 
 
 class Refunds(StreamProjection[Refund]):
-    # 2 added transfer_id, gas and the block it completed by; 3 added when it failed
-    name, version = "refunds", 3
+    # 2 added transfer_id, gas and the block it completed by; 3 added when it failed; 4 added
+    # since when it is final
+    name, version = "refunds", 4
     state_type = Refund
     states = REFUNDS
     tables = (REFUNDS,)
@@ -47,6 +49,7 @@ class Refunds(StreamProjection[Refund]):
             e.RefundBroadcast,
             e.RefundCompleted,
             e.RefundReversed,
+            e.RefundFinalized,
             e.RefundFailed,
         }
     )
@@ -64,4 +67,5 @@ class Refunds(StreamProjection[Refund]):
             state.created_at,
             state.completed_at,
             state.failed_on_chain_at,
+            state.final_at,
         )

@@ -73,6 +73,7 @@ _PAYING = {  # facts of refunds, floats and books
     "refund.completed": (_edge("refund", None, "broadcast", "completed"),),
     "refund.failed": (_edge("refund", None, "requested broadcast", "failed"),),
     "refund.reversed": (_edge("refund", None, "completed", "broadcast"),),
+    "refund.finalized": (_edge("refund", None, "completed", "final"),),
     "refund_float.topped_up": (_edge("top_up", "transfer_id", "- reversed", "in"),),
     "refund_float.top_up_reversed": (_edge("top_up", "transfer_id", "in", "reversed"),),
     "refund_float.reserved": (_edge("refund", "refund_id", "-", "reserved"),),

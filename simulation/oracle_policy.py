@@ -84,16 +84,21 @@ def _rule(case: Case, real: Moved, row: LogRow) -> Iterator[Violation]:
     yield from _tagged(case, real, named.tag, by_us)
 
 
-def _tagged(case: Case, real: Moved, tag: str, by_us: int | None) -> Iterator[Violation]:
-    network = case.networks[real.network]
+def final_by(case: Case, network: str, number: int, by_us: int | None) -> bool:
+    """Whether the chain itself had called a block of this height final by that moment."""
     blocks = (
         block
         for chain in case.evidence.chains
-        if chain.network == real.network
+        if chain.network == network
         for block in (*chain.canonical, *chain.orphaned)
     )
     top = max((each.number for each in blocks if _by(each.mined_at_us, by_us)), default=0)
-    final = real.number <= top - network.below_head["finalized"]
+    return number <= top - case.networks[network].below_head["finalized"]
+
+
+def _tagged(case: Case, real: Moved, tag: str, by_us: int | None) -> Iterator[Violation]:
+    network = case.networks[real.network]
+    final = final_by(case, real.network, real.number, by_us)
     buried = tag == "safe" and _buried(case, real, network.below_head["safe"] + 1, by_us)
     if not (final or buried):
         yield Violation("confirmed_too_early", f"{real.id}: no {tag} block held it")

@@ -3,6 +3,8 @@
 Rules   C1, C2, C4, C5. A refund that is completed has its transaction on the final chain, deep
         enough, and it moved exactly that money from the merchant's wallet to the destination.
         A failed one has moved nothing. Every transfer out of a refund wallet is some refund's.
+        One that is called final names a block of the final chain that pays it, and the chain
+        had called that block final by then.
 """
 
 from collections import Counter, defaultdict
@@ -10,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from simulation.evidence import LogRow, OutgoingRow, Violation
+from simulation.oracle_policy import final_by
 from simulation.oracle_truth import REFUND, Case, Moved, plain, rule_by_tier
 
 ZERO = "0x" + "0" * 40
@@ -64,7 +67,8 @@ def _refund(refund_id: str, rows: list[LogRow]) -> Refund:
     asked = rows[0].data
     states = [STATES[row.name] for row in rows if row.name in STATES]
     hashes = [row.data["tx_hash"] for row in rows if "tx_hash" in row.data]
-    gas = rows[-1].data.get("gas") if states[-1] in {"completed", "failed"} else None
+    ends = [row for row in rows if row.name in {"refund.completed", "refund.failed"}]
+    gas = ends[-1].data.get("gas") if states[-1] in {"completed", "failed"} else None
     return Refund(
         id=refund_id,
         merchant=plain(asked["merchant_id"]),
@@ -90,6 +94,7 @@ def check(case: Case) -> Iterator[Violation]:
         row = outgoing.get(refund.id)
         mine = paid.pop((refund.network, row.tx_hash), []) if row and row.tx_hash else []
         yield from _ended(case, refund, mine)
+        yield from _final(case, refund)
         yield from _terms(case, refund)
         yield from _row(case, refund, row)
         if refund.state not in {"completed", "failed"} and not case.evidence.refunds_held:
@@ -145,6 +150,25 @@ def _deep(case: Case, refund: Refund, paid: Moved) -> bool:
     if known and int(said) not in known:
         return False
     return case.meets(paid, rule_by_tier(case, paid, int(said), refund.units))
+
+
+def _final(case: Case, refund: Refund) -> Iterator[Violation]:
+    """Nobody looks at it again, so nothing of this may turn out otherwise."""
+    for row in case.streams[REFUND, refund.id]:
+        if row.name != "refund.finalized":
+            continue
+        number, block_hash = int(row.data["block_number"]), row.data["block_hash"]
+        asked = (refund.asset, refund.units, refund.wallet, refund.destination)
+        pays = any(
+            (moved.asset, moved.units, moved.sender, moved.recipient) == asked
+            and (moved.network, moved.tx_hash) == (refund.network, row.data["tx_hash"])
+            and moved.number == number
+            for moved in case.inside.get(block_hash, ())
+        )
+        if not pays or block_hash not in case.canonical:
+            yield Violation("refund_not_final", f"{refund.id}: not paid by {number} {block_hash}")
+        elif not final_by(case, refund.network, number, row.written_at_us):
+            yield Violation("refund_final_too_early", f"{refund.id}: {number} was not final")
 
 
 def _terms(case: Case, refund: Refund) -> Iterator[Violation]:

@@ -272,6 +272,9 @@ EXAMPLES: tuple[Event, ...] = (
         block_hash=block_hash(110),
         gas=GAS,
     ),
+    e.RefundFinalized(
+        at=LATER, tx_hash="0x" + "22" * 32, block_number=110, block_hash=block_hash(110)
+    ),
     e.RefundFailed(at=LATER, reason="recipient is frozen", gas=None),
     e.FloatToppedUp(at=AT, transfer_id="31337:0x33:0", amount=usd("50.00"), owed=usd("0")),
     e.FloatTopUpReversed(

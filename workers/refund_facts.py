@@ -122,7 +122,7 @@ class RefundFacts:
 
         async def work(unit: UnitOfWork) -> bool:
             now = await unit.load(REFUND, completed.refund_id)
-            if now is None or _completion(now) != _completion(completed):
+            if now is None or _moved_on(completed, now):
                 return False
             at, refund_id = unit.now, completed.refund_id
             await unit.decide(REFUND, refund_id, c.RecordRefundLost(at=at, tx_hash=tx_hash))
@@ -138,6 +138,26 @@ class RefundFacts:
 
         return await self._handler.execute(self._by_chain(completed, None), work)
 
+    async def final(self, completed: Refund, block_number: int, block_hash: str) -> bool:
+        """This block pays it, and no reorg takes that out any more. `completed` is as for `lost`.
+
+        Nothing else changes with it: its money is where it is already, and stays there.
+        """
+        tx_hash = completed.tx_hash
+        assert tx_hash is not None
+
+        async def work(unit: UnitOfWork) -> bool:
+            now = await unit.load(REFUND, completed.refund_id)
+            if now is None or _moved_on(completed, now):
+                return False
+            command = c.RecordRefundFinal(
+                at=unit.now, tx_hash=tx_hash, block_number=block_number, block_hash=block_hash
+            )
+            await unit.decide(REFUND, completed.refund_id, command)
+            return True
+
+        return await self._handler.execute(self._by_chain(completed, None), work)
+
     def _gas(self, refund: Refund, receipt: Receipt) -> Amount:
         network = self._networks.get(refund.network)
         return Amount(units=receipt.cost, asset=network.coin_asset)
@@ -145,6 +165,11 @@ class RefundFacts:
     def _by_chain(self, refund: Refund, policy_version: int | None) -> Context:
         network = self._networks.get(refund.network)
         return _context(refund, f"chain:{network.chain_id}", policy_version)
+
+
+def _moved_on(completed: Refund, now: Refund) -> bool:
+    """Whether what the chain was asked about `completed` is about this one no more."""
+    return now.final_at is not None or _completion(now) != _completion(completed)
 
 
 def _completion(refund: Refund) -> tuple[str, str | None, int | None, str | None]:

@@ -16,12 +16,10 @@ Shapes  Each round looks at the refunds that are not finished and takes each one
 Depth   what the network's policy asks of a transfer of this amount: so many confirmations, or a
         block that the chain calls safe or final. The policy is the newest one in the log.
         A receipt that moved nothing has to be that deep, and in a final block besides: should a
-        reorg take it out, the same signed bytes run again and may pay. Final is what the chain
-        calls finalized, whatever the policy asks of payments. From a node that names no such
-        block it is FAILED_BLOCKS_MIN deep: Polygon once lost 157 blocks (February 2023), the
-        deepest reorg known of a network we serve. Until then the refund stays broadcast; should
-        finality stall it stays so for as long, and `refund_failure_waits_for_finality` is said
-        once. Should even that come undone, workers/refund_watch.py says so.
+        reorg take it out, the same signed bytes run again and may pay. What is final says
+        workers/refund_finality.py. Until then the refund stays broadcast; should finality stall
+        it stays so for as long, and `refund_failure_waits_for_finality` is said once. Should even
+        that come undone, workers/refund_watch.py says so.
 Window  a refund whose payment is reversed is stopped until the signer has given it a nonce. After
         that it is paid: an unused nonce would block the wallet for ever.
 Units   confirmations count as everywhere, head minus block plus one; wei; seconds.
@@ -46,6 +44,7 @@ from domain.networks import ConfirmationPolicy, NetworkBook
 from domain.refund import Refund
 from workers.pacing import Outages, in_rounds, pause
 from workers.refund_facts import MOVED_NOTHING, RefundFacts, judge
+from workers.refund_finality import newest_final
 from workers.refund_watch import RefundWatch
 
 log = structlog.get_logger(__name__)
@@ -57,7 +56,6 @@ RECEIPT_SECONDS_MAX = 2.0
 RESEND_SECONDS = 10.0
 WAITING_SECONDS = 5.0  # for gas, for lower fees, for finality, for a network not configured
 BROKEN_SECONDS = 30.0
-FAILED_BLOCKS_MIN = 256  # where the chain calls no block final; see Depth
 UNFINISHED_MAX = 1_000
 AT_ONCE_MAX = 16
 REASON_CHARACTERS_MAX = 200
@@ -287,10 +285,7 @@ class RefundSender:
 
 async def _is_final(receipt: Receipt, head: int, chain: ChainClient) -> bool:
     """Whether no ordinary reorg can take this receipt out any more."""
-    named = await chain.tagged_number("finalized")
-    if named is None:
-        return head - receipt.block_number + 1 >= FAILED_BLOCKS_MIN
-    return receipt.block_number <= named
+    return receipt.block_number <= await newest_final(chain, head)
 
 
 async def _obstacle(payout: Payout, chain: ChainClient) -> str | None:

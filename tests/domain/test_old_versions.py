@@ -23,6 +23,7 @@ from domain.upcasters import UPCASTERS
 from tests.examples import (
     EXAMPLES,
     KEY_ID,
+    LATER,
     MERCHANT_ID,
     REFUND_ID,
     SEEN,
@@ -157,6 +158,17 @@ HISTORIES: tuple[tuple[Decider[Any, Any], tuple[str, ...], Callable[[Any], bool]
         lambda s: (
             (s.status, s.session_id, s.transfer_id, s.gas) == ("completed", SESSION_ID, None, None)
         ),
+    ),
+    (
+        REFUND,
+        (
+            "refund.requested",
+            "refund.signed",
+            "refund.broadcast",
+            "refund.completed",
+            "refund.finalized",
+        ),
+        lambda s: (s.status, s.block_number, s.final_at) == ("completed", 110, LATER),
     ),
     (
         REFUND,

@@ -10,19 +10,19 @@ import pytest
 from rich.console import Console
 
 from adapters.addresses import checksum_address
-from application.deciders import DELIVERY, transfer_stream_id
+from application.deciders import DELIVERY, REFUND, transfer_stream_id
 from application.handling import UnitOfWork
 from application.messages import Messages
 from application.ports import Context, Stream
 from domain import commands as c
 from domain import events as e
 from domain.events import EVENTS
-from gateway.explain import Explainer
+from gateway.explain import Explainer, Explanation
 from gateway.explain_page import as_data, show
 from gateway.explain_sentences import SENTENCES, told
-from gateway.explain_words import Words, moment
+from gateway.explain_words import Told, Words, moment
 from gateway.failures import GatewayError
-from tests.examples import AT, BOOK, CREATED, EXAMPLES
+from tests.examples import AT, BOOK, CREATED, EXAMPLES, block_hash
 from tests.gateway.support_desk import Case, lines, new_case
 from workers.dispatcher import Dispatcher
 
@@ -220,6 +220,45 @@ async def test_a_refund_is_told_with_the_payment_and_by_itself(case: Case) -> No
     assert alone.title == f"Refund {name} of ps_{session.session_id.hex}"
     assert "waits for the signer" in alone.standing.next[0]
     assert alone.entries[0].told.why == '"cold coffee"'
+
+
+async def test_a_completed_refund_is_watched_until_it_is_final(case: Case) -> None:
+    session = await case.world.session(case.shop)
+    await case.world.pay(session)
+    await case.world.fund(case.shop, "50.00")
+    asked = await case.world.refunds.request(
+        session.session_id, "4.00", None, None, case.shop.caller(), None, lambda _: (201, b"")
+    )
+    tx_hash, number, hash_ = "0x" + "22" * 32, 110, block_hash(110)
+
+    async def decided(command: c.RefundCommand) -> Explanation:
+        async def work(unit: UnitOfWork) -> None:
+            await unit.decide(REFUND, asked.refund_id, command)
+
+        await case.world.handler.execute(Context(actor="chain:31337"), work)
+        return await case.of(f"rf_{asked.refund_id.hex}")
+
+    at = case.world.clock.now()
+    await decided(c.RecordSigned(at=at, tx_hash=tx_hash, nonce=0))
+    await decided(c.RecordBroadcast(at=at, tx_hash=tx_hash))
+    completed = await decided(
+        c.RecordRefundMined(
+            at=at, tx_hash=tx_hash, block_number=number, block_hash=hash_, confirmations=3
+        )
+    )
+    assert "Until its block is final it is watched" in completed.standing.next[0]
+    final = await decided(
+        c.RecordRefundFinal(at=at, tx_hash=tx_hash, block_number=number, block_hash=hash_)
+    )
+    assert final.entries[-1].told == Told(
+        "The refund is final: it cannot be taken back any more.",
+        f"its block 110 ({hash_}) is too deep in the chain for any reorg",
+        tx_hash,
+    )
+    assert final.standing.now == completed.standing.now
+    assert final.standing.next == (
+        "Nothing more is awaited: its block is final, and no reorg can take it out.",
+    )
 
 
 async def test_webhooks_that_fail_are_named_with_the_reason_and_the_next_attempt(

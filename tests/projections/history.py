@@ -270,6 +270,7 @@ class History:
         refund_id = self._random.choice(self.refunds)
         failing = self._random.random() < 0.1
         reorged = self._random.random() < 0.25
+        final = self._random.random() < 0.5
 
         async def work(unit: UnitOfWork) -> None:
             refund = await unit.load(REFUND, refund_id)
@@ -292,11 +293,15 @@ class History:
                 settle = c.SettleRefund(at=at, refund_id=refund_id, tx_hash=tx_hash)
                 assert refund.session_id is not None
                 await unit.decide(PAYMENT, refund.session_id, settle)
-            elif refund.status == "completed" and reorged:
+            elif refund.status == "completed" and reorged and refund.final_at is None:
                 command = c.RecordRefundLost(at=at, tx_hash=tx_hash)
                 undo = c.UnsettleRefund(at=at, refund_id=refund_id, tx_hash=tx_hash)
                 assert refund.session_id is not None
                 await unit.decide(PAYMENT, refund.session_id, undo)
+            elif refund.status == "completed" and final:
+                command = c.RecordRefundFinal(
+                    at=at, tx_hash=tx_hash, block_number=110, block_hash=block_hash(110)
+                )
             await unit.decide(REFUND, refund_id, command)
 
         await self._do(work, self.merchants[0])

@@ -2,7 +2,7 @@
 
 Story   One merchant with one endpoint. A session over 10.00 is paid with two transfers in one
         transaction, 6.00 and 5.00, confirmed, and completed with a fee of 0.055. A top-up of
-        20.00 arrives, and 4.00 go back to the payer. A stranger's 0.50 in another token waits in
+        20.00 arrives, and 4.00 go back to the payer, for good. A stranger's 0.50 in another token waits in
         the inbox. Each test spoils one thing.
 """
 
@@ -247,6 +247,11 @@ def refunded(scribe: Scribe, posts: list[ev.Post]) -> None:
     scribe.book(row, ("refunds_pending", "hot_wallet", 4_000_000))
 
 
+def final(scribe: Scribe) -> None:
+    paid_in = {"tx_hash": REFUND_TX, "block_number": 5, "block_hash": block(5).hash}
+    scribe.fact("refund", REFUND, "refund.finalized", **paid_in)
+
+
 def requests() -> tuple[ev.Request, ...]:
     def asked(number: int, what: str, body: ev.Json, answer: ev.Json) -> ev.Request:
         return ev.Request(
@@ -294,6 +299,8 @@ def right() -> ev.Evidence:
     completed(scribe, posts)
     scribe.at(50)
     refunded(scribe, posts)
+    scribe.at(71)
+    final(scribe)
     tables = _tables(scribe)
     return ev.Evidence(
         seed=1,
@@ -308,6 +315,7 @@ def right() -> ev.Evidence:
                 ),
                 BLOCKS,
                 1,
+                below_head={"safe": 1, "finalized": 2},
             ),
         ),
         merchants=(ev.MerchantFacts(MERCHANT, "test", WALLET),),

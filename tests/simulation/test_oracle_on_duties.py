@@ -14,6 +14,7 @@ from tests.simulation.scribe import (
     SECOND_US,
     USDC,
     WALLET,
+    block,
     log_of,
     moment,
     tx,
@@ -29,6 +30,7 @@ from tests.simulation.spoiling import (
     evidence_is,
     header_is,
     invariants,
+    on_chain,
     one_more_request,
     outgoing_is,
     post_is,
@@ -44,6 +46,31 @@ FAILED_TRY = {
     "error": "answered 500",
     "next_attempt_at": moment(BEGAN_US + 9 * SECOND_US),
 }
+
+
+def refund_mined_again(facts: ev.ChainFacts) -> ev.ChainFacts:
+    """In another block of the same height; the one it was in, and those after it, are left."""
+    paid = facts.canonical[5].txs
+    instead = (
+        block(5, *paid, branch="cd"),
+        block(6, branch="cd", parent="cd"),
+        block(7, branch="cd", parent="cd"),
+    )
+    kept = (*facts.canonical[:5], *instead)
+    return replace(facts, canonical=kept, orphaned=facts.canonical[5:])
+
+
+def renamed(spoil: Spoil, which: int, name: str) -> Spoil:
+    """The n-th `refund.finalized` of what that gives is a fact of this name instead."""
+
+    def rename(evidence: ev.Evidence) -> ev.Evidence:
+        log = list(spoil(evidence).log)
+        place = [i for i, row in enumerate(log) if row.name == "refund.finalized"][which]
+        log[place] = replace(log[place], name=name)
+        return replace(evidence, log=tuple(log))
+
+    return rename
+
 
 WRONG: list[tuple[str, str, Spoil]] = [
     # refunds
@@ -84,6 +111,40 @@ WRONG: list[tuple[str, str, Spoil]] = [
         ),
     ),
     ("never finished", "refund_stuck", without("refund.completed")),
+    (
+        "final in a block that does not pay it",
+        "refund_not_final",
+        data_of("refund.finalized", block_number=4, block_hash=block(4).hash),
+    ),
+    (
+        "final at another height",
+        "refund_not_final",
+        data_of("refund.finalized", block_number=4),
+    ),
+    (
+        "final in a block that left the chain",
+        "refund_not_final",
+        on_chain(refund_mined_again),
+    ),
+    (
+        "final by another transaction",
+        "refund_not_final",
+        data_of("refund.finalized", tx_hash="0x"),
+    ),
+    (
+        "final before the chain called it so",
+        "refund_final_too_early",
+        lambda e: replace(
+            e, networks=(replace(e.networks[0], below_head={"safe": 1, "finalized": 3}),)
+        ),
+    ),
+    ("final twice", "edge_not_allowed", again("refund.finalized")),
+    ("final before it was completed", "edge_not_allowed", without("refund.completed")),
+    (
+        "lost after it was final",
+        "edge_not_allowed",
+        renamed(again("refund.finalized"), 1, "refund.reversed"),
+    ),
     (
         "to an address of our own",
         "refund_destination",

@@ -1,21 +1,32 @@
 """Refunds that completed, a reorg that throws them out, and the watch that looks."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from structlog.testing import capture_logs
 
 from adapters.memory.reads import MemoryReads
 from application.handling import Handler
+from application.outside import Receipt
 from domain.refund import Refund
 from tests.workers.conftest import FLOAT_UNITS
 from tests.workers.fuse import Fuse
-from tests.workers.paying import UNITS, World
+from tests.workers.paying import FINAL_BLOCKS, UNITS, World
 from workers.refund_facts import RefundFacts
 from workers.refund_watch import WATCH_SECONDS, RefundWatch
 
 LOST = "error refund_transaction_lost"
 PAID = ["refund.requested", "refund.signed", "refund.broadcast", "refund.completed"]
 PAID_AGAIN = [*PAID, "refund.reversed", "refund.completed"]
+FOR_GOOD = [*PAID, "refund.finalized"]
+
+
+class Untagged(Fuse):
+    """A node that calls no block final."""
+
+    async def call(self, name: str, work: Any) -> Any:
+        self.names.append(name)
+        return None if name == "tagged_number" else await work()
 
 
 def watch_of(world: World, fuse: Fuse | None = None, *, store: Fuse | None = None) -> RefundWatch:
@@ -52,6 +63,23 @@ async def thrown_out(world: World, *refunds: Refund, unmined: bool = False) -> N
     for refund in refunds:
         assert await world.client.receipt(refund.tx_hash or "") is None
         assert await world.token.balance(refund.destination) == 0
+
+
+async def mined_again(world: World, refund: Refund) -> Receipt:
+    """A reorg, and its bytes in a block of the new branch."""
+    row = await world.outgoing.find(refund.refund_id)
+    assert row is not None
+    assert row.raw is not None
+    await thrown_out(world, refund)
+    await world.client.broadcast(row.raw)
+    await world.chain.rpc("anvil_mine", "0x1")
+    receipt = await world.client.receipt(refund.tx_hash or "")
+    assert receipt is not None
+    return receipt
+
+
+async def bury(world: World, blocks: int = FINAL_BLOCKS) -> None:
+    await world.chain.rpc("anvil_mine", hex(blocks))
 
 
 async def look(world: World, watch: RefundWatch, times: int = 1) -> list[str]:

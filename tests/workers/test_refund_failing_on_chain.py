@@ -13,8 +13,10 @@ from gateway.embedded_anvil import Anvil
 from tests.workers.conftest import FLOAT_UNITS, MakeWorld
 from tests.workers.fuse import NEVER, Fuse
 from tests.workers.paying import BLOCKS, PAID_UNITS, UNITS, World
-from tests.workers.reorged import PAID, completed, look, paid_once, watch_of
-from workers.refund_sender import FAILED_BLOCKS_MIN, RefundSender
+from tests.workers.reorged import PAID, Untagged, completed, look, paid_once, watch_of
+from workers.refund_finality import FINAL_BLOCKS_MIN
+from workers.refund_sender import RefundSender
+from workers.refund_watch import WATCHED_SECONDS_MIN
 
 pytestmark = pytest.mark.services
 
@@ -26,13 +28,6 @@ FAILED_BUT_PAID = "error refund_failed_but_paid"
 @pytest.fixture
 async def world(make_world: MakeWorld, fresh_anvil: Anvil) -> World:
     return await make_world(fresh_anvil)
-
-
-class Untagged(Fuse):
-    """A node that calls no block final."""
-
-    async def call(self, name: str, work: Any) -> Any:
-        return None if name == "tagged_number" else await work()
 
 
 class ElsewhereInTheEnd(Fuse):
@@ -143,7 +138,7 @@ class TestReleasing:
         self, world: World
     ) -> None:
         refund, sender = await reverted(world, Untagged())
-        await mined(world, FAILED_BLOCKS_MIN - 1 - await depth_of(world, refund), sender)
+        await mined(world, FINAL_BLOCKS_MIN - 1 - await depth_of(world, refund), sender)
         assert await finalized(world, refund), "the tag alone would do, were it served"
         await held(world, refund)
         await mined(world, 1, sender)
@@ -154,7 +149,7 @@ class TestReleasing:
     ) -> None:
         with capture_logs() as logs:
             refund, sender = await reverted(world, ElsewhereInTheEnd())
-            await mined(world, 2 * FAILED_BLOCKS_MIN, sender)
+            await mined(world, 2 * FINAL_BLOCKS_MIN, sender)
         await held(world, refund)
         assert errors(logs) == []
 
@@ -224,6 +219,24 @@ class TestWatched:
         await self.pays_after_all(world, refund)
         assert await look(world, watch_of(world, ElsewhereInTheEnd()), 2) == []
 
+    async def test_paid_after_all_it_is_said_once_however_old_it_is(self, world: World) -> None:
+        refund = await self.failed(world)
+        world.clock.advance(WATCHED_SECONDS_MIN - 3 * 3_600)
+        await self.pays_after_all(world, refund)
+        watch = watch_of(world)
+        said = []
+        for _ in range(10):
+            said += await look(world, watch)
+            world.clock.advance(900)
+        assert said == [FAILED_BUT_PAID]
+
+    async def test_what_failed_before_the_window_is_not_asked_for(self, world: World) -> None:
+        await self.failed(world)
+        world.clock.advance(WATCHED_SECONDS_MIN + 1)
+        fuse = Fuse()
+        assert await look(world, watch_of(world, fuse)) == []
+        assert fuse.names == []
+
     async def test_what_was_never_sent_is_not_asked_for(self, world: World) -> None:
         asked = await world.request(UNITS)
         await frozen(world, asked)
@@ -238,5 +251,5 @@ class TestWatched:
         paid = await completed(world)
         fuse = Fuse()
         assert await look(world, watch_of(world, fuse)) == []
-        assert sorted(fuse.names) == ["block_hash", "receipt"]
+        assert sorted(fuse.names) == ["block_hash", "receipt", "tagged_number"]
         assert paid.block_hash is not None

@@ -58,9 +58,7 @@ async def test_unfinished_refunds_come_oldest_first(reads: Given) -> None:
     assert rest.next_cursor is None
 
 
-async def test_completed_refunds_are_found_by_when_they_completed_latest_first(
-    reads: Given,
-) -> None:
+async def test_what_completed_and_is_not_final_is_listed_latest_first(reads: Given) -> None:
     minutes = {1: 5, 2: 0, 3: 9, 4: 5}  # refund: completed how long after AT
     for number, later in minutes.items():
         requested = example(e.RefundRequested).model_copy(update={"refund_id": UUID(int=number)})
@@ -75,22 +73,29 @@ async def test_completed_refunds_are_found_by_when_they_completed_latest_first(
     requested = example(e.RefundRequested).model_copy(update={"refund_id": UUID(int=6)})
     await reads.append(Stream("refund", UUID(int=6)), requested)
 
-    async def found(later: int, limit: int = 10) -> list[int]:
-        page = await reads.refunds.completed_since(AT + timedelta(minutes=later), limit)
+    async def found(limit: int = 10, cursor: str | None = None) -> tuple[list[int], str | None]:
+        page = await reads.refunds.not_final(limit, cursor=cursor)
         for row in page.items:
             assert row == await reads.refunds.find(row.refund.refund_id)
-            assert row.refund.status == "completed"
-        return [row.refund.refund_id.int for row in page.items]
+            assert (row.refund.status, row.refund.final_at) == ("completed", None)
+        return [row.refund.refund_id.int for row in page.items], page.next_cursor
 
-    assert await found(0) == [3, 4, 1, 2]
-    assert await found(5) == [3, 4, 1]  # the moment itself belongs to it
-    assert await found(6) == [3]
-    assert await found(10) == []
-    assert await found(0, 2) == [3, 4]
-    first = await reads.refunds.completed_since(AT, 3)
-    rest = await reads.refunds.completed_since(AT, 3, cursor=first.next_cursor)
-    assert [row.refund.refund_id.int for row in (*first.items, *rest.items)] == [3, 4, 1, 2]
-    assert rest.next_cursor is None
+    assert await found() == ([3, 4, 1, 2], None)
+    first, cursor = await found(2)
+    assert (first, await found(2, cursor)) == ([3, 4], ([1, 2], None))
+    # What becomes final in between leaves the pages, and shifts nothing of those that follow.
+    for number in (4, 1):
+        stream = Stream("refund", UUID(int=number))
+        await reads.append(stream, example(e.RefundFinalized), after=4)
+    assert await found(2, cursor) == ([2], None)
+    assert await found() == ([3, 2], None)
+    row = await reads.refunds.find(UUID(int=4))
+    assert row is not None
+    assert (row.refund.status, row.refund.final_at) == (
+        "completed",
+        example(e.RefundFinalized).at,
+    )
+    assert await reads.refunds.unfinished(10) == [UUID(int=6)]
 
 
 async def test_refunds_that_failed_on_chain_are_found_by_when_latest_first(reads: Given) -> None:
@@ -121,7 +126,7 @@ async def test_refunds_that_failed_on_chain_are_found_by_when_latest_first(reads
     rest = await reads.refunds.failed_on_chain_since(AT, 3, cursor=first.next_cursor)
     assert [row.refund.refund_id.int for row in (*first.items, *rest.items)] == [3, 4, 1, 2]
     assert rest.next_cursor is None
-    assert (await reads.refunds.completed_since(AT, 10)).items == ()
+    assert (await reads.refunds.not_final(10)).items == ()
 
 
 async def test_a_refund_whose_transaction_a_reorg_took_is_to_be_finished_again(
@@ -136,7 +141,7 @@ async def test_a_refund_whose_transaction_a_reorg_took_is_to_be_finished_again(
     assert row.refund.gas == completed.gas
     await reads.append(stream, reversed_, after=4)
     assert await reads.refunds.unfinished(10) == [REFUND_ID]
-    assert (await reads.refunds.completed_since(AT, 10)).items == ()
+    assert (await reads.refunds.not_final(10)).items == ()
     row = await reads.refunds.find(REFUND_ID)
     assert row is not None
     assert (row.refund.status, row.refund.gas, row.refund.completed_at) == (
@@ -146,7 +151,7 @@ async def test_a_refund_whose_transaction_a_reorg_took_is_to_be_finished_again(
     )
     await reads.append(stream, completed, after=5)
     assert await reads.refunds.unfinished(10) == []
-    assert len((await reads.refunds.completed_since(AT, 10)).items) == 1
+    assert len((await reads.refunds.not_final(10)).items) == 1
 
 
 async def test_refunds_of_transfers_are_listed_by_their_transfer(reads: Given) -> None:
