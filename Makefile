@@ -3,7 +3,7 @@
 # Stamp files remember what is done, so a second run costs nothing.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check simulate mutants mutation bench lock clean
+.PHONY: help setup demo up test check simulate mutants mutation chaos-chain chaos-kills bench lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?=
@@ -44,6 +44,12 @@ mutants: setup ## Plant each defect of tests/simulation/mutants; the simulator m
 
 mutation: setup ## Mutation testing of the core: every fault planted, most of them killed
 	@$(BIN)/python -m tests.mutation $(ARGS)
+
+chaos-chain: setup ## A real chain and three lying providers: nothing missed, phantom or forged
+	@$(BIN)/python -m chaos.chain $(ARGS)
+
+chaos-kills: setup ## kill -9 of the ingester, NATS wiped, PostgreSQL stopped: nothing lost or doubled
+	@$(BIN)/python -m chaos.kills $(ARGS)
 
 bench: setup ## Run every benchmark, each beside its baseline
 	@for file in bench/[a-z]*.py; do \

@@ -5,7 +5,7 @@ Shapes  A transfer is recorded once its report's message id is in es.inbox, and 
 Errors  ports.StoreUnavailable.
 """
 
-from adapters.postgres import Postgres
+from adapters.standing import PostgresStandings
 from application.chain_messages import SOURCE
 from application.reads import Passed
 
@@ -39,11 +39,8 @@ WHERE c.network = %(network)s
 """
 
 
-class PostgresChainHeads:
+class PostgresChainHeads(PostgresStandings):
     """Implements application.reads.ChainHeads."""
-
-    def __init__(self, postgres: Postgres) -> None:
-        self._postgres = postgres
 
     async def head(self, network: str) -> int | None:
         async with self._postgres.reading() as connection:

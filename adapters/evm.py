@@ -1,72 +1,60 @@
-"""JSON-RPC of one provider of one EVM network, over aiohttp and orjson.
+"""What one provider of one EVM network can be asked, in JSON-RPC.
 
 Shapes  EvmClient reads blocks for the ingester (application/chain_source.py) and receipts,
         nonces, fees and balances for the refund sender (application/outside.py). It decodes
         and reports; whether an answer is true is judged in chain_ingest.
 Units   wei, gas and base units as integers; time-outs in seconds.
-Errors  ports.Unavailable("rpc", ...) names the provider, never its URL, which may hold a key.
-        RpcRefused is an answer of the node that says no; RangeRefused its form for log ranges.
+Errors  those of adapters/evm_transport.py; RangeRefused when a range of logs was too much.
 """
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, TypeVar
-
-import aiohttp
-import orjson
 
 from adapters.evm_decoding import (
     Malformed,
     decode_header,
-    decode_log,
+    decode_logs,
     decode_outside_receipt,
-    decode_receipt,
+    decode_receipts,
     hex_of,
     quantity,
 )
-from application.chain_source import Header, LogEntry, RangeRefused, Tag, TxReceipt
+from adapters.evm_errors import suggested_range
+from adapters.evm_transport import TIMEOUT_SECONDS, JsonRpc, RpcRefused
+from application.chain_source import (
+    RECIPIENTS_ASKED_MAX,
+    Header,
+    Holding,
+    LogEntry,
+    ProviderFailed,
+    RangeLogs,
+    RangeRefused,
+    Tag,
+    TxPlace,
+    TxReceipt,
+)
 from application.outside import Receipt
-from application.ports import Unavailable
 from domain.networks import Finality, Network
 
 T = TypeVar("T")
-TIMEOUT_SECONDS = 2.0
-BULK_TIMEOUT_SECONDS = 10.0  # receipts and logs of many blocks
-BODY_BYTES_MAX = 64 * 1024**2
-CONNECTIONS_MAX = 16
+BALANCES_AT_ONCE_MAX = 8  # calls on the way together, of one question
 
 FEE_HISTORY_BLOCKS = 5
-TIP_FLOOR_WEI = {137: 30 * 10**9}  # Polygon drops smaller tips; elsewhere the median will do
+# Polygon and its test network drop smaller tips; elsewhere the median will do.
+TIP_FLOOR_WEI = {137: 30 * 10**9, 80002: 30 * 10**9}
 _TRANSFER_TOPIC = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 _DECIMALS = "0x313ce567"
+_DOMAIN_SEPARATOR = "0x3644e515"
 _BALANCE_OF = "0x70a08231"
 _TRANSFER = "0xa9059cbb"
-_REVERTED_CODE = 3
 _WRONG_PARAMETER_CODE = -32602
-_JSON = {"Content-Type": "application/json"}
-_SUGGESTED = re.compile(r"\[\s*(0x[0-9a-fA-F]{1,16})\s*,\s*(0x[0-9a-fA-F]{1,16})\s*\]")
-# What nodes say when the contract itself refused. Anything else is the node's own trouble.
-_REVERTED = re.compile(r"revert|vm execution error|invalid opcode|out of gas", re.IGNORECASE)
 _NO_BLOCK = re.compile(r"(block|header) not found|unknown block", re.IGNORECASE)
-_TOO_MUCH = re.compile(
-    r"block range|query returned more than|limited to|too many|too large|exceed|response size",
-    re.IGNORECASE,
-)
+_CUT_BY_SIZE = ("too_large", "timeout", "range_refused", "refused")
 
-
-class RpcRefused(Unavailable):
-    """The node understood and said no."""
-
-    def __init__(self, reason: str, code: int, message: str) -> None:
-        super().__init__("rpc", reason)
-        self.code = code
-        self.message = message
-
-    @property
-    def reverted(self) -> bool:
-        """Whether the contract refused, and not the node."""
-        return self.code == _REVERTED_CODE or _REVERTED.search(self.message) is not None
+__all__ = ["TIMEOUT_SECONDS", "EvmClient", "RpcRefused"]
 
 
 class EvmClient:
@@ -82,22 +70,13 @@ class EvmClient:
     ) -> None:
         self.network = network
         self.name = provider_name
-        self._url = url
-        self._timeout_seconds = timeout_seconds
-        self._session: aiohttp.ClientSession | None = None
-        self._last_id = 0
+        self._rpc = JsonRpc(url, provider_name, timeout_seconds=timeout_seconds)
 
     async def open(self) -> None:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX),
-            # A provider that answers with a redirect or a cookie gets neither.
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+        await self._rpc.open()
 
     async def close(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._rpc.close()
 
     # ------------------------------------------------------------ blocks, for the ingester
 
@@ -105,44 +84,72 @@ class EvmClient:
         return quantity(await self.call("eth_chainId"))
 
     async def token_decimals(self, address: str) -> int | None:
+        word = await self._word_at(address, _DECIMALS)
+        return None if word is None else int.from_bytes(word, "big")
+
+    async def domain_separator(self, address: str) -> bytes | None:
+        return await self._word_at(address, _DOMAIN_SEPARATOR)
+
+    async def _word_at(self, address: str, selector: str) -> bytes | None:
+        """The one word a view answers; None when there is no such contract or function."""
         try:
-            answer = await self.call("eth_call", {"to": address, "data": _DECIMALS}, "latest")
+            answer = await self.call("eth_call", {"to": address, "data": selector}, "latest")
         except RpcRefused as refused:
             if not refused.reverted:
                 raise
             return None
         word = _hex_text(answer)
-        return int(word, 16) if len(word) == 66 else None
+        return self._decoded(lambda: bytes.fromhex(word[2:])) if len(word) == 66 else None
 
     async def header(self, block: int | Tag) -> Header | None:
         wanted = hex(block) if isinstance(block, int) else block
-        return self._header(await self.call("eth_getBlockByNumber", wanted, False))
+        return await self._header("eth_getBlockByNumber", wanted)
 
     async def header_by_hash(self, block_hash: str) -> Header | None:
-        return self._header(await self.call("eth_getBlockByHash", block_hash, False))
+        return await self._header("eth_getBlockByHash", block_hash)
 
     async def logs_of_block(
-        self, block_hash: str, tokens: Sequence[str], recipients: Sequence[str] | None
+        self, block_hash: str, tokens: Sequence[str], recipients: Collection[str] | None
     ) -> Sequence[LogEntry]:
-        return await self._logs({"blockHash": block_hash}, tokens, recipients)
+        told = await self._logs({"blockHash": block_hash}, tokens, recipients)
+        return told.entries
 
     async def logs_of_range(
-        self, first: int, last: int, tokens: Sequence[str], recipients: Sequence[str] | None
-    ) -> Sequence[LogEntry]:
+        self, first: int, last: int, tokens: Sequence[str], recipients: Collection[str] | None
+    ) -> RangeLogs:
         blocks = {"fromBlock": hex(first), "toBlock": hex(last)}
         try:
             return await self._logs(blocks, tokens, recipients)
-        except RpcRefused as refused:
-            suggested = _suggested_range(refused.message)
-            if suggested is None and not _TOO_MUCH.search(refused.message):
+        except ProviderFailed as failed:
+            # A reason nobody has heard of yet may well be the size: half of it is tried. Our own
+            # time-out may as well be an outage, and is left to the caller to judge.
+            said = isinstance(failed, RpcRefused) or failed.kind == "too_large"
+            if first == last or not said or failed.kind not in _CUT_BY_SIZE:
                 raise
-            raise RangeRefused(refused.reason, suggested) from refused
+            text = failed.text if isinstance(failed, RpcRefused) else ""
+            raise RangeRefused(failed.reason, suggested_range(text, first, last)) from failed
 
     async def receipts_of_block(self, block_hash: str) -> Sequence[TxReceipt]:
         answer = await self._bulk("eth_getBlockReceipts", block_hash)
         if answer is None:
-            raise self._unavailable(f"has no receipts of block {block_hash}")
-        return self._decoded(lambda: [decode_receipt(receipt) for receipt in answer])
+            raise self._rpc.failure(f"has no receipts of block {block_hash}", "beyond_head")
+        return self._decoded(lambda: decode_receipts(answer))
+
+    async def transaction_place(self, tx_hash: str) -> TxPlace | None:
+        answer = await self.call("eth_getTransactionReceipt", tx_hash)
+        if answer is None:
+            return None
+        return self._decoded(
+            lambda: TxPlace(quantity(answer["blockNumber"]), hex_of(answer["blockHash"], 32))
+        )
+
+    async def balances(self, block_hash: str, holdings: Sequence[Holding]) -> Sequence[int]:
+        found: list[int] = []
+        for start in range(0, len(holdings), BALANCES_AT_ONCE_MAX):
+            some = holdings[start : start + BALANCES_AT_ONCE_MAX]
+            block = {"blockHash": block_hash}
+            found += await asyncio.gather(*(self._balance(*each, block) for each in some))
+        return found
 
     # ------------------------------------------------------------ paying out
 
@@ -212,105 +219,56 @@ class EvmClient:
             return  # "already known", "nonce too low", "underpriced": all prove nothing
 
     async def balance(self, token: str, holder: str) -> int:
+        return await self._balance(token, holder, "latest")
+
+    async def _balance(self, token: str, holder: str, block: str | dict[str, str]) -> int:
         data = f"{_BALANCE_OF}{_word(int(holder, 16))}"
-        answer = _hex_text(await self.call("eth_call", {"to": token, "data": data}, "latest"))
+        answer = _hex_text(await self.call("eth_call", {"to": token, "data": data}, block))
         if len(answer) != 66:
-            raise self._unavailable(f"{token} has no balances")
+            raise self._wrong(f"{token} has no balances")
         return int(answer, 16)
 
     async def native_balance(self, holder: str) -> int:
         return quantity(await self.call("eth_getBalance", holder, "latest"))
 
-    # ------------------------------------------------------------ transport
+    # ------------------------------------------------------------ asking
 
     async def call(self, method: str, *params: object) -> Any:
         """One JSON-RPC call; its result, which may be None."""
-        return await self._call(method, params, self._timeout_seconds)
+        return await self._rpc.call(method, params)
 
     async def _bulk(self, method: str, *params: object) -> Any:
-        timeout_seconds = max(self._timeout_seconds, BULK_TIMEOUT_SECONDS)
-        return await self._call(method, params, timeout_seconds)
-
-    async def _call(self, method: str, params: Sequence[object], timeout_seconds: float) -> Any:
-        self._last_id += 1
-        request_id = self._last_id
-        request = {"jsonrpc": "2.0", "id": request_id, "method": method, "params": params}
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                body = await self._post(orjson.dumps(request))
-            answer = orjson.loads(body)
-        except TimeoutError as error:
-            raise self._unavailable(f"{method}: no answer in {timeout_seconds} s") from error
-        except aiohttp.ClientError as error:
-            raise self._unavailable(f"{method}: {type(error).__name__}") from error
-        except orjson.JSONDecodeError as error:
-            raise self._unavailable(f"{method}: the answer is not JSON") from error
-        return self._result(method, request_id, answer)
-
-    async def _post(self, body: bytes) -> bytes:
-        session = self._session
-        if session is None:
-            raise self._unavailable("the client is closed")
-        async with session.post(
-            self._url, data=body, headers=_JSON, allow_redirects=False
-        ) as response:
-            answer = bytearray()
-            async for chunk in response.content.iter_any():
-                answer += chunk
-                if len(answer) > BODY_BYTES_MAX:
-                    raise self._unavailable(f"more than {BODY_BYTES_MAX} bytes in one answer")
-            # Nodes send JSON-RPC errors with 4xx as well: those are worth reading.
-            if response.status != 200 and not answer.lstrip().startswith(b"{"):
-                raise self._unavailable(f"HTTP status {response.status}")
-            return bytes(answer)
-
-    def _result(self, method: str, request_id: int, answer: Any) -> Any:
-        if not isinstance(answer, dict):
-            raise self._unavailable(f"{method}: no JSON-RPC answer")
-        error = answer.get("error")
-        if error is not None:
-            code, message = _error_of(error)
-            raise RpcRefused(f"{self.name}: {method}: {code} {message}", code, message)
-        if answer.get("id") != request_id or "result" not in answer:
-            raise self._unavailable(f"{method}: no JSON-RPC answer to this request")
-        return answer["result"]
+        return await self._rpc.call(method, params, bulk=True)
 
     async def _logs(
-        self, blocks: dict[str, str], tokens: Sequence[str], recipients: Sequence[str] | None
-    ) -> Sequence[LogEntry]:
+        self, blocks: dict[str, str], tokens: Sequence[str], recipients: Collection[str] | None
+    ) -> RangeLogs:
         topics: list[object] = [_TRANSFER_TOPIC]
-        if recipients is not None:
-            topics += [None, ["0x" + _word(int(address, 16)) for address in recipients]]
+        if recipients is not None and len(recipients) <= RECIPIENTS_ASKED_MAX:
+            asked = sorted(recipients)
+            topics += [None, ["0x" + _word(int(address, 16)) for address in asked]]
         query = {**blocks, "address": list(tokens), "topics": topics}
         answer = await self._bulk("eth_getLogs", query)
-        # `removed` belongs to subscriptions; here it would be another branch's log.
-        return self._decoded(
-            lambda: [decode_log(entry) for entry in answer if not entry.get("removed")]
-        )
+        wanted = recipients if isinstance(recipients, AbstractSet | None) else set(recipients)
+        return self._decoded(lambda: decode_logs(answer, wanted))
 
-    def _header(self, answer: Any) -> Header | None:
+    async def _header(self, method: str, block: str) -> Header | None:
+        try:
+            answer = await self.call(method, block, False)
+        except RpcRefused as refused:
+            if refused.kind != "beyond_head":
+                raise
+            return None  # some nodes say so with an error, the others with null
         return None if answer is None else self._decoded(lambda: decode_header(answer))
 
     def _decoded(self, decode: Callable[[], T]) -> T:
         try:
             return decode()
         except (Malformed, KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            raise self._unavailable(f"an answer of the wrong shape: {error!r}") from error
+            raise self._wrong(f"an answer of the wrong shape: {error!r}") from error
 
-    def _unavailable(self, reason: str) -> Unavailable:
-        return Unavailable("rpc", f"{self.name}: {reason}")
-
-
-def _error_of(error: Any) -> tuple[int, str]:
-    if not isinstance(error, dict):
-        return 0, str(error)[:200]
-    code = error.get("code")
-    return code if isinstance(code, int) else 0, str(error.get("message", ""))[:500]
-
-
-def _suggested_range(message: str) -> tuple[int, int] | None:
-    found = _SUGGESTED.search(message)
-    return (int(found[1], 16), int(found[2], 16)) if found else None
+    def _wrong(self, reason: str) -> ProviderFailed:
+        return self._rpc.failure(reason, "wrong_shape")
 
 
 def _hex_text(answer: Any) -> str:

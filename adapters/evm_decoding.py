@@ -1,13 +1,25 @@
-"""JSON of an EVM node to our shapes. Anything of the wrong shape is Malformed or a ValueError."""
+"""JSON of an EVM node to our shapes. Anything of the wrong shape is Malformed or a ValueError.
 
+Until PIP-74 Bor and Erigon listed a transaction and a receipt of their own making at the end of a
+Polygon block with bridge events, which none of the block's roots cover, and whose name follows
+from the block. They are left out here: some nodes tell of them and some do not, and nothing of
+theirs can be proved. No true transaction can have that name. Since PIP-74 (type 0x7f) they are
+in the block and in its roots like any other.
+"""
+
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from typing import Any
 
-from application.chain_source import Header, LogEntry, ReceiptLog, TxReceipt
+from eth_hash.auto import keccak
+
+from application.chain_source import Header, LogEntry, RangeLogs, ReceiptLog, TxReceipt
 from application.outside import Receipt
 
 _TRANSFER_TOPIC = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
-_DEPOSIT = 0x7E
+_STATE_SYNC = b"matic-bor-receipt-"
+_BLOOM_BYTES = 256
 _TIMESTAMP_MAX = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp())
 
 
@@ -39,12 +51,16 @@ def decode_header(block: dict[str, Any]) -> Header:
     timestamp = quantity(block["timestamp"])
     if timestamp > _TIMESTAMP_MAX:
         raise Malformed(f"no such moment: {timestamp}")
+    number, block_hash = quantity(block["number"]), hex_of(block["hash"], 32)
+    transactions = [hex_of(tx_hash, 32) for tx_hash in block["transactions"]]
+    if transactions and transactions[-1] == state_sync_hash(number, block_hash):
+        transactions.pop()
     return Header(
-        number=quantity(block["number"]),
-        hash=hex_of(block["hash"], 32),
+        number=number,
+        hash=block_hash,
         parent_hash=hex_of(block["parentHash"], 32),
         timestamp=timestamp,
-        transactions=tuple(hex_of(tx_hash, 32) for tx_hash in block["transactions"]),
+        transactions=tuple(transactions),
         receipts_root=octets(block["receiptsRoot"], 32),
         logs_bloom=octets(block["logsBloom"], 256),
         ommers_hash=octets(block["sha3Uncles"], 32),
@@ -63,10 +79,42 @@ def decode_header(block: dict[str, Any]) -> Header:
         excess_blob_gas=_quantity_or_none(block.get("excessBlobGas")),
         parent_beacon_root=_octets_or_none(block.get("parentBeaconBlockRoot")),
         requests_hash=_octets_or_none(block.get("requestsHash")),
+        block_access_list_hash=_octets_or_none(block.get("blockAccessListHash")),
+        slot_number=_quantity_or_none(block.get("slotNumber")),
+        ext_data_hash=_octets_or_none(block.get("extDataHash")),
+        ext_data_gas_used=_quantity_or_none(block.get("extDataGasUsed")),
+        block_gas_cost=_quantity_or_none(block.get("blockGasCost")),
+        timestamp_milliseconds=_quantity_or_none(block.get("timestampMilliseconds")),
+        min_delay_excess=_quantity_or_none(block.get("minDelayExcess")),
+        target_exponent=_quantity_or_none(block.get("targetExponent")),
+        min_price_exponent=_quantity_or_none(block.get("minPriceExponent")),
+        settled_height=_quantity_or_none(block.get("settledHeight")),
+        settled_gas_unix=_quantity_or_none(block.get("settledGasUnix")),
+        settled_gas_numerator=_quantity_or_none(block.get("settledGasNumerator")),
+        settled_excess=_quantity_or_none(block.get("settledExcess")),
     )
 
 
-def decode_log(entry: dict[str, Any]) -> LogEntry:
+def decode_logs(answer: list[dict[str, Any]], wanted: AbstractSet[str] | None) -> RangeLogs:
+    """Logs to wanted recipients as entries; the others are only counted and summed.
+
+    A million of them may pass here for one that is ours, so nothing is made of the rest.
+    """
+    entries = []
+    count = digest = 0
+    for log in answer:
+        if log.get("removed"):
+            continue  # belongs to subscriptions; here it would be another branch's log
+        topics = log["topics"]
+        count += 1
+        digest += hash((log["blockHash"], log["transactionHash"], log["data"], *topics))
+        recipient = topics[2][26:].lower() if len(topics) > 2 else ""
+        if wanted is None or "0x" + recipient in wanted:
+            entries.append(_decode_log(log))
+    return RangeLogs(tuple(entries), count, digest)
+
+
+def _decode_log(entry: dict[str, Any]) -> LogEntry:
     return LogEntry(
         block_number=quantity(entry["blockNumber"]),
         block_hash=entry["blockHash"].lower(),
@@ -77,25 +125,66 @@ def decode_log(entry: dict[str, Any]) -> LogEntry:
     )
 
 
+def decode_receipts(answer: list[dict[str, Any]]) -> list[TxReceipt]:
+    """The receipts that the block's root covers, of eth_getBlockReceipts."""
+    receipts = [decode_receipt(receipt) for receipt in answer]
+    if answer and receipts[-1].tx_hash == state_sync_hash(
+        quantity(answer[-1]["blockNumber"]), hex_of(answer[-1]["blockHash"], 32)
+    ):
+        receipts.pop()
+    return receipts
+
+
 def decode_receipt(receipt: dict[str, Any]) -> TxReceipt:
-    kind = quantity(receipt.get("type") or "0x0")
-    extra = ("depositNonce", "depositReceiptVersion") if kind == _DEPOSIT else ()
+    logs = tuple(
+        ReceiptLog(
+            address=octets(log["address"], 20),
+            topics=tuple(octets(topic, 32) for topic in log["topics"]),
+            data=octets(log["data"]),
+        )
+        for log in receipt["logs"]
+    )
+    bloom = receipt.get("logsBloom")  # some hosted nodes leave it out
     return TxReceipt(
         tx_hash=hex_of(receipt["transactionHash"], 32),
-        type=kind,
+        type=_receipt_type(receipt),
         status=quantity(receipt["status"]),
         cumulative_gas_used=quantity(receipt["cumulativeGasUsed"]),
-        logs_bloom=octets(receipt["logsBloom"], 256),
-        logs=tuple(
-            ReceiptLog(
-                address=octets(log["address"], 20),
-                topics=tuple(octets(topic, 32) for topic in log["topics"]),
-                data=octets(log["data"]),
-            )
-            for log in receipt["logs"]
-        ),
-        deposit=tuple(quantity(receipt[name]) for name in extra if receipt.get(name) is not None),
+        logs_bloom=bloom_of(logs) if bloom is None else octets(bloom, _BLOOM_BYTES),
+        logs=logs,
+        deposit=_deposit(receipt),
     )
+
+
+def _receipt_type(receipt: dict[str, Any]) -> int:
+    kind = quantity(receipt.get("type") or "0x0")
+    if kind > 0x7F:
+        raise Malformed(f"no type of a transaction: {kind}")
+    return kind
+
+
+def _deposit(receipt: dict[str, Any]) -> tuple[int, ...]:
+    """Nonce and version of an OP-stack deposit; without a version no root covers the nonce."""
+    version = receipt.get("depositReceiptVersion")
+    if version is None:
+        return ()
+    return quantity(receipt["depositNonce"]), quantity(version)
+
+
+def state_sync_hash(number: int, block_hash: str) -> str:
+    """What Bor calls the transaction that it shows beside a block."""
+    block = number.to_bytes(8, "big") + bytes.fromhex(block_hash[2:])
+    return "0x" + keccak(_STATE_SYNC + block).hex()
+
+
+def bloom_of(logs: Iterable[ReceiptLog]) -> bytes:
+    bloom = 0
+    for log in logs:
+        for item in (log.address, *log.topics):
+            digest = keccak(item)
+            for start in (0, 2, 4):
+                bloom |= 1 << (int.from_bytes(digest[start : start + 2], "big") & 2047)
+    return bloom.to_bytes(_BLOOM_BYTES, "big")
 
 
 def decode_outside_receipt(receipt: dict[str, Any]) -> Receipt:

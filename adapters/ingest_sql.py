@@ -1,5 +1,9 @@
 """The statements of adapters/ingest_store.py, on the tables of migrations 0002 and 0005."""
 
+LEAD = """
+SELECT pg_try_advisory_lock(hashtextextended('ingest:' || %s, 0)),
+       set_config('idle_session_timeout', %s, false)
+"""
 CURSOR = "SELECT number, hash, report_number, anchor FROM ingest.cursors WHERE network = %s"
 
 BEGIN_CURSOR = """

@@ -2,14 +2,17 @@
 
 Shapes  Every write is one transaction that first moves the cursor from where it was when the
         write was decided; no row to move means CursorMoved and nothing written.
-        Leadership is a session advisory lock on a connection taken out of the pool.
+        Leadership is a session advisory lock on a connection taken out of the pool. The server
+        ends that session when it hears nothing of it for LEASE_SILENCE_SECONDS_MAX: so a leader
+        that hangs, or that the network has cut off without a word, makes way for the standby.
+        `held` is what is heard; it is asked every second.
 Errors  CursorMoved, ports.StoreUnavailable.
 """
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from hashlib import sha256
 
 import psycopg
 
@@ -31,6 +34,7 @@ from adapters.ingest_sql import (
     EXTEND_COVERAGE,
     FIRST_TERMS,
     HEADER_AT,
+    LEAD,
     MARK_PUBLISHED,
     NEWEST_HEADER,
     OVERDUE,
@@ -46,6 +50,7 @@ from adapters.ingest_sql import (
     WITHDRAW,
 )
 from adapters.postgres import OUTAGES, Postgres, is_stale, reason_of
+from adapters.standing import PostgresStandings
 from application.chain_messages import SOURCE
 from application.ingest import (
     BlockRef,
@@ -62,12 +67,12 @@ from application.ingest import (
     StoredReport,
     Terms,
 )
-from application.outside import BusMessage, ParkedMessage
 from application.ports import StoreUnavailable
 from domain.networks import Finality
 
+LEASE_SILENCE_SECONDS_MAX = 15  # with a standby's next try and its start well below 30 s
+LEASE_ANSWER_SECONDS_MAX = 5.0
 REPUBLISH_SECONDS_MAX = 300
-TEXT_CHARACTERS_MAX = 4_000
 
 
 class PostgresLease:
@@ -79,7 +84,14 @@ class PostgresLease:
         self._released = False
 
     async def held(self) -> bool:
-        return not self._released and not is_stale(self._connection)
+        if self._released or is_stale(self._connection):
+            return False
+        try:
+            async with asyncio.timeout(LEASE_ANSWER_SECONDS_MAX):
+                await self._connection.execute("SELECT 1")
+        except (*OUTAGES, TimeoutError):
+            return False
+        return True
 
     async def release(self) -> None:
         """Give the lock back at once, so that a standby need not wait for the session's end."""
@@ -87,18 +99,17 @@ class PostgresLease:
             return
         connection, self._released = self._connection, True
         try:
-            await connection.execute("SELECT pg_advisory_unlock_all()")
-            await connection.set_autocommit(False)
-        except OUTAGES:
+            async with asyncio.timeout(LEASE_ANSWER_SECONDS_MAX):
+                await connection.execute("SELECT pg_advisory_unlock_all()")
+                await connection.execute("RESET idle_session_timeout")
+                await connection.set_autocommit(False)
+        except (*OUTAGES, TimeoutError):
             await connection.close()
         with suppress(*OUTAGES):
             await self._postgres.give_back(connection)
 
 
-class PostgresIngestStore:
-    def __init__(self, postgres: Postgres) -> None:
-        self._postgres = postgres
-
+class PostgresIngestStore(PostgresStandings):
     # ------------------------------------------------------------ leadership
 
     async def lead(self, network: str) -> Lease | None:
@@ -109,8 +120,8 @@ class PostgresIngestStore:
         lease = PostgresLease(self._postgres, connection)
         try:
             await connection.set_autocommit(True)
-            lock = "SELECT pg_try_advisory_lock(hashtextextended('ingest:' || %s, 0))"
-            row = await (await connection.execute(lock, (network,))).fetchone()
+            silence = f"{LEASE_SILENCE_SECONDS_MAX}s"
+            row = await (await connection.execute(LEAD, (network, silence))).fetchone()
         except BaseException as error:
             await lease.release()
             if isinstance(error, OUTAGES):
@@ -311,39 +322,3 @@ class PostgresIngestStore:
             }
             rows = await (await connection.execute(OVERDUE, values)).fetchall()
         return [StoredReport(*row) for row in rows]
-
-
-class PostgresParkedMessages:
-    """application.outside.ParkedMessages."""
-
-    def __init__(self, postgres: Postgres) -> None:
-        self._postgres = postgres
-
-    async def park(self, source: str, message: BusMessage, error: str) -> None:
-        async with self._postgres.reading() as connection:
-            await connection.execute(
-                "INSERT INTO ingest.parked (source, message_id, subject, data, error, at) "
-                "VALUES (%s, %s, %s, %s, %s, clock_timestamp()) ON CONFLICT DO NOTHING",
-                (source, parked_id(message), message.subject, message.data, storable(error)),
-            )
-
-    async def list(self, limit: int) -> Sequence[ParkedMessage]:
-        query = (
-            "SELECT source, message_id, subject, data, error, at FROM ingest.parked "
-            "ORDER BY at DESC, source, message_id LIMIT %s"
-        )
-        async with self._postgres.reading() as connection:
-            rows = await (await connection.execute(query, (limit,))).fetchall()
-        return [ParkedMessage(*row) for row in rows]
-
-
-def parked_id(message: BusMessage) -> str:
-    """The publisher's id, or for one who gave none the same digest for the same bytes."""
-    if message.message_id:
-        return storable(message.message_id)
-    return "sha256:" + sha256(message.subject.encode() + b"\0" + message.data).hexdigest()
-
-
-def storable(text: str) -> str:
-    """PostgreSQL's text holds no NUL, and an error may quote anything at any length."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")[:TEXT_CHARACTERS_MAX]

@@ -33,6 +33,8 @@ POOL_WAIT_SECONDS = 2.0
 # it finds a returned server at once instead of after a back-off that has grown to minutes.
 RECONNECT_SECONDS = 1.0
 UNACKNOWLEDGED_TIMEOUT_MS = 5_000
+# Both ends ask: the server too must notice a client that vanished, for it holds its locks.
+KEEPALIVE_IDLE_SECONDS, KEEPALIVE_INTERVAL_SECONDS, KEEPALIVES_MAX = 10, 2, 3
 LAST_WORDS_MAX = 4
 POOL_SIZE_MIN = 1
 POOL_SIZE_MAX = 10
@@ -56,16 +58,19 @@ def session_conninfo(dsn: str, name: str) -> str:
     given = conninfo_to_dict(dsn)
     ours = (
         f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS} "
-        f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS}"
+        f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS} "
+        f"-c tcp_keepalives_idle={KEEPALIVE_IDLE_SECONDS} "
+        f"-c tcp_keepalives_interval={KEEPALIVE_INTERVAL_SECONDS} "
+        f"-c tcp_keepalives_count={KEEPALIVES_MAX}"
     )
     return make_conninfo(
         dsn,
         application_name=name,
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
         options=f"{given.get('options') or ''} {ours}".strip(),
-        keepalives_idle=10,
-        keepalives_interval=2,
-        keepalives_count=3,
+        keepalives_idle=KEEPALIVE_IDLE_SECONDS,
+        keepalives_interval=KEEPALIVE_INTERVAL_SECONDS,
+        keepalives_count=KEEPALIVES_MAX,
         tcp_user_timeout=UNACKNOWLEDGED_TIMEOUT_MS,
     )
 

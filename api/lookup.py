@@ -86,5 +86,12 @@ async def head_for(gateway: ApiServices, session: PaymentSession) -> int | None:
     return await gateway.heads.head(session.network) if awaits_blocks(session) else None
 
 
+async def pending_of(gateway: ApiServices, *networks: str) -> frozenset[str]:
+    """Those whose blocks are read or confirmed late at the moment."""
+    now = gateway.clock.now()
+    found = {name: await gateway.heads.standing(name) for name in set(networks)}
+    return frozenset(name for name, known in found.items() if known and known.shown(now))
+
+
 def _owns(who: Caller, what: PaymentSession | Refund) -> bool:
     return (what.merchant_id, what.mode) == (who.merchant_id, who.mode)

@@ -15,7 +15,7 @@ from api.bodies import (
 )
 from api.history_views import HistoryView, fact_view
 from api.idempotency import Answering, claim_of, once
-from api.lookup import find_session, head_for, session_id_of
+from api.lookup import find_session, head_for, pending_of, session_id_of
 from api.routing import gateway_router, json_response, needs
 from api.services import ApiServices, Gateway, Who
 from api.views import ListView, PayerWordsView, SessionView
@@ -60,8 +60,12 @@ async def list_payment_sessions(
     page = await gateway.session_reads.page(wanted)
     sessions = [row.session for row in page.items]
     heads = await _heads(gateway, sessions)
+    pending = await pending_of(gateway, *(one.network for one in sessions))
     listed = ListView[SessionView](
-        data=tuple(gateway.views.session(one, heads.get(one.network)) for one in sessions),
+        data=tuple(
+            gateway.views.session(one, heads.get(one.network), pending=one.network in pending)
+            for one in sessions
+        ),
         next_cursor=page.next_cursor,
         has_more=page.next_cursor is not None,
     )
@@ -88,7 +92,8 @@ async def get_payment_session(session_id: str, who: Who, gateway: Gateway) -> Re
     """Where a session stands now."""
     session = await find_session(gateway, who, session_id)
     head = await head_for(gateway, session)
-    return json_response(gateway.views.session(session, head).encoded())
+    pending = bool(await pending_of(gateway, session.network))
+    return json_response(gateway.views.session(session, head, pending=pending).encoded())
 
 
 @router.post(

@@ -105,6 +105,10 @@ class SessionView(View):
     amount: str = Field(description="What is due, however much of it has come.")
     currency: Literal["USD"] = "USD"
     network: str
+    network_status: Literal["following", "pending"] | None = Field(
+        description="Pending: the network is being checked, so payments are seen later than usual. "
+        "Null in answers to requests that change something: read the session to know."
+    )
     token: str
     payment: PaymentView
     checkout_url: str
@@ -224,7 +228,10 @@ class Views:
         self._write = lru_cache(maxsize=ADDRESSES_REMEMBERED_MAX)(write)
         self._base = public_base_url
 
-    def session(self, session: PaymentSession, head: int | None = None) -> SessionView:
+    def session(
+        self, session: PaymentSession, head: int | None = None, *, pending: bool | None = None
+    ) -> SessionView:
+        """`head` is that of its network, `pending` whether that is read late just now, if known."""
         units = session.outstanding.units or session.due.units
         pay = instructions_for(session, self._networks, self._write, units=units)
         session_id = public_id(SESSION, session.session_id)
@@ -234,6 +241,7 @@ class Views:
             exceptions=session.exceptions,
             amount=self._text(session.due),
             network=pay.network.name,
+            network_status=_network_status(pending),
             token=pay.token.symbol,
             payment=PaymentView(
                 network=pay.network.name,
@@ -358,6 +366,12 @@ class Views:
     def _text(self, amount: Amount) -> str:
         _, token = self._networks.of_asset(amount.asset)
         return decimal_of(amount.units, token.decimals)
+
+
+def _network_status(pending: bool | None) -> Literal["following", "pending"] | None:
+    if pending is None:
+        return None
+    return "pending" if pending else "following"
 
 
 def _public(prefix: str, identity: UUID | None) -> str | None:

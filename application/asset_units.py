@@ -21,7 +21,7 @@ class AssetUnit(NamedTuple):
 class AssetUnits:
     def __init__(self, networks: NetworkBook) -> None:
         self._units: dict[str, AssetUnit] = {}
-        for network in (*KNOWN_NETWORKS, *networks.networks):
+        for network in (*KNOWN_NETWORKS, *networks.others, *networks.networks):
             coin = network.coin
             self._units[network.coin_asset] = AssetUnit(coin.symbol, coin.decimals, network.name)
             for token in network.tokens:

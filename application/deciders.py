@@ -5,7 +5,17 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 from uuid import UUID
 
-from domain import claim, delivery, merchant, payment, policy, refund, refund_float, transfer
+from domain import (
+    claim,
+    delivery,
+    halts,
+    merchant,
+    payment,
+    policy,
+    refund,
+    refund_float,
+    transfer,
+)
 from domain import commands as c
 from domain.events import Event
 from domain.values import Mode, derived_id
@@ -45,6 +55,9 @@ POLICY = Decider[policy.PolicyHistory, c.SetConfirmationPolicy](
 )
 
 
+HALTS = Decider[halts.NetworkHalts, c.HaltCommand]("network_halts", halts.decide, halts.evolve)
+
+
 def payer_claim_id(network: str, wallet: str, payer: str) -> UUID:
     return derived_id("payment_claim", network, wallet, "payer", payer)
 
@@ -55,6 +68,10 @@ def hash_claim_id(network: str, wallet: str, tx_hash: str) -> UUID:
 
 def policy_stream_id(network: str) -> UUID:
     return derived_id("confirmation_policy", network)
+
+
+def halts_stream_id(network: str) -> UUID:
+    return derived_id("network_halts", network)
 
 
 def transfer_stream_id(transfer_id: str) -> UUID:

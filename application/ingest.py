@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from application.standing import StandingStore
 from domain.events import Sighting
 from domain.networks import ConfirmationRule, Finality
 
@@ -169,7 +170,7 @@ class Lease(Protocol):
     async def release(self) -> None: ...
 
 
-class IngestStore(Protocol):
+class IngestStore(StandingStore, Protocol):
     async def lead(self, network: str) -> Lease | None:
         """Become the one ingester of a network; None while another one is."""
         ...
@@ -255,6 +256,18 @@ class IngestStore(Protocol):
 
     async def coverage(self, network: str) -> Sequence[CoveredRange]:
         """What has been scanned, in order of the blocks."""
+        ...
+
+
+class RangeMemory(Protocol):
+    """How many blocks of logs each provider of a network gave in one answer, as last learned."""
+
+    async def widths(self, network: str) -> Mapping[str, int]:
+        """By provider; empty for one never asked."""
+        ...
+
+    async def keep(self, network: str, widths: Mapping[str, int], at: datetime) -> None:
+        """Add these, or put them in the place of older ones."""
         ...
 
 

@@ -53,6 +53,10 @@ class Bus(Protocol):
         ...
 
 
+# "already_settled": its effect was in the log before this retry.
+RetryOutcome = Literal["settled", "already_settled", "failed"]
+
+
 @dataclass(frozen=True, slots=True)
 class ParkedMessage:
     """A message no number of tries would get through; a person looks at it."""
@@ -61,8 +65,17 @@ class ParkedMessage:
     message_id: str  # the publisher's; a digest of the content when it gave none
     subject: str
     data: bytes
-    error: str
+    error: str  # why it was parked
     at: datetime
+    retries: int = 0
+    retried_at: datetime | None = None
+    retry_reason: str | None = None  # what the person who tried it again said
+    outcome: RetryOutcome | None = None  # of the last retry
+    retry_error: str | None = None
+
+    @property
+    def settled(self) -> bool:
+        return self.outcome in {"settled", "already_settled"}
 
 
 class ParkedMessages(Protocol):
@@ -70,8 +83,22 @@ class ParkedMessages(Protocol):
         """Keep it, before the bus is told to give it up. Again is the same as once."""
         ...
 
-    async def list(self, limit: int) -> Sequence[ParkedMessage]:
-        """Newest first."""
+    async def list(self, limit: int, *, settled: bool = False) -> Sequence[ParkedMessage]:
+        """Those that wait for a person, or all there ever were; newest first."""
+        ...
+
+    async def find(self, source: str, message_id: str) -> ParkedMessage | None: ...
+
+    async def retried(
+        self,
+        message: ParkedMessage,
+        outcome: RetryOutcome,
+        *,
+        at: datetime,
+        reason: str,
+        error: str | None,
+    ) -> None:
+        """Count the retry and keep what came of it; one that is settled stays as it is."""
         ...
 
 

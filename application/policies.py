@@ -7,6 +7,7 @@ Errors  ports.StoreUnavailable.
 """
 
 from application.deciders import POLICY, policy_stream_id
+from application.halts import Halts
 from application.handling import Handler, UnitOfWork
 from application.ports import Context
 from domain import commands as c
@@ -31,6 +32,11 @@ class Policies:
             return history
 
         return await self._handler.execute(Context(actor="system", mode=network.mode), work)
+
+    @property
+    def halts(self) -> Halts:
+        """What else the log says of a network: whether it stands still."""
+        return Halts(self._handler)
 
     async def history(self, network: Network) -> PolicyHistory:
         known = await self._handler.load(POLICY, policy_stream_id(network.name))

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 from uuid import UUID
 
+from application.standing import Standing
 from domain.delivery import WebhookDelivery
 from domain.matching import AddressOwner
 from domain.payment import PaymentSession
@@ -83,6 +84,10 @@ class SessionReads(Protocol):
         self, now: datetime, limit: int, *, network: str | None = None
     ) -> Sequence[UUID]:
         """Open sessions whose window has closed, oldest first; of one network, if it is named."""
+        ...
+
+    async def expects(self, network: str) -> bool:
+        """Whether any session is open there, of whatever merchant."""
         ...
 
 
@@ -244,10 +249,22 @@ class ChainHeads(Protocol):
         """The same block with its time, and what of the chain is still on its way to the log."""
         ...
 
+    async def standing(self, network: str) -> Standing | None:
+        """What the ingester last said of itself; None before its first word."""
+        ...
+
+
+WATCH_LIST_MODEL = "watch_list"  # the read model behind WatchList, as `Progress` knows it
+
 
 class Progress(Protocol):
-    async def wait_for(self, position: int, *, timeout_seconds: float) -> bool:
-        """Whether every read model contains this position within the time."""
+    async def wait_for(
+        self, position: int, *, timeout_seconds: float, projection: str | None = None
+    ) -> bool:
+        """Whether every read model, or the named one, contains this position within the time.
+
+        A named one that had to leave a stream aside at or below the position does not.
+        """
         ...
 
     async def position(self, projection: str) -> int:

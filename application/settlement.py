@@ -19,7 +19,7 @@ from application.deciders import (
 )
 from application.handling import Handler, UnitOfWork
 from application.ports import AlreadyProcessed, Context, InboxMessage, Stream, Unavailable
-from application.reads import Progress, WatchList
+from application.reads import WATCH_LIST_MODEL, Progress, WatchList
 from domain import commands as c
 from domain.events import ReorgDetected, Sighting
 from domain.matching import AddressOwner
@@ -150,7 +150,9 @@ class Settlement:
         if owner is not None:
             return owner
         head = await self._handler.store.head()
-        if not await self._progress.wait_for(head, timeout_seconds=CATCH_UP_SECONDS_MAX):
+        if not await self._progress.wait_for(
+            head, timeout_seconds=CATCH_UP_SECONDS_MAX, projection=WATCH_LIST_MODEL
+        ):
             raise Unavailable("projections", f"the watch list has not reached position {head}")
         return await self._watch.owner_of(sighting.network, sighting.recipient)
 

@@ -1,38 +1,48 @@
 """Catching up by ranges of logs where the chain is final, instead of block by block.
 
-Shapes  One step passes one range, ending with an agreed, final header. Every block in which
-        either of two providers' logs show a match is agreed and proved as in live work; the
-        others are never fetched. The range adapts: wider by 5 % after each success, to what
-        the provider suggests or to half after each refusal.
-Errors  those of chain_ingest/providers.py; RangeRefused only for a single block.
+Shapes  One step passes one stretch, ending with an agreed, final header. Every block in which
+        either of two providers' logs show a match is agreed and proved as in live work, some at
+        a time; the others are never fetched. How wide a stretch is follows from what the
+        providers give in one answer (chain_ingest/ranges.py).
+        Where ranges are not to be had, it is done block by block for REST_SECONDS.
+Errors  those of chain_ingest/providers.py.
 """
 
+import asyncio
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from datetime import datetime, timedelta
 
 import structlog
 
-from application.chain_source import RangeRefused
 from application.ingest import Cursor
-from chain_ingest.providers import Agreed, Providers
-from chain_ingest.scanner import Scanner, recipients_of
+from application.ports import Clock
+from chain_ingest.providers import Agreed, NoQuorum, Providers
+from chain_ingest.range_reader import POOL_LAG_BLOCKS, RangeReader
+from chain_ingest.scanner import Scanner
 from domain.events import Sighting
 
 log = structlog.get_logger(__name__)
 
 BEHIND_BLOCKS_MIN = 256  # nearer than this, block by block is quick enough
-RANGE_BLOCKS_FIRST = 500
-RANGE_BLOCKS_MAX = 10_000
+PROOFS_AT_ONCE = 4
+REST_SECONDS = 30.0
 
 
 class Backfill:
-    def __init__(self, providers: Providers, scanner: Scanner) -> None:
+    def __init__(self, providers: Providers, scanner: Scanner, clock: Clock) -> None:
         self._providers = providers
         self._scanner = scanner
-        self._blocks = RANGE_BLOCKS_FIRST
+        self._ranges = providers.ranges
+        self._clock = clock
+        self._reader = RangeReader(providers.panel, providers.ranges, clock)
+        self._not_before: datetime | None = None
 
-    async def end_of_range(self, cursor: Cursor, tip: int) -> Agreed | None:
+    async def end_of_range(
+        self, cursor: Cursor, tip: int, *, behind_min: int = BEHIND_BLOCKS_MIN
+    ) -> Agreed | None:
         """The block to catch up to in one step; None when it is to be done block by block."""
-        if tip - cursor.number < BEHIND_BLOCKS_MIN:
+        if tip - cursor.number < behind_min or self._resting():
             return None
         final = await self._providers.finalized()
         if final is None or final.header.number <= cursor.number:
@@ -40,7 +50,11 @@ class Backfill:
         ours = await self._providers.agreed(cursor.number)
         if ours.header.hash != cursor.hash:
             return None  # a reorg, which the follower unwinds first
-        last = min(cursor.number + self._blocks, final.header.number)
+        await self._ranges.remember()
+        reach = cursor.number + self._reader.reach()
+        last = min(reach, final.header.number, tip - POOL_LAG_BLOCKS)
+        if last <= cursor.number:
+            return None
         end = await self._providers.agreed(last)
         # A range on one provider's word could not be read again through a quorum later.
         return end if end.attested or self._providers.single else None
@@ -48,36 +62,40 @@ class Backfill:
     async def sightings(
         self, cursor: Cursor, end: Agreed, watched: AbstractSet[str]
     ) -> tuple[Sighting, ...] | None:
-        """What blocks above the cursor up to `end` hold; None: the range was too wide."""
+        """What blocks above the cursor up to `end` hold; None: ranges are not to be had now."""
         first, last = cursor.number + 1, end.header.number
         if not watched:
             return ()
         try:
-            logs = await self._providers.logs_of_range(
-                first,
-                last,
-                self._scanner.tokens,
-                recipients_of(watched),
-                attested=end.attested,
-            )
-        except RangeRefused as refused:
-            if first == last:
-                raise
-            self._narrow(first, last, refused.suggested)
+            logs = await self._reader.logs(first, end, self._scanner.tokens, watched)
+        except NoQuorum as nobody:
+            self._rest(nobody)
             return None
-        self._blocks = min(self._blocks * 21 // 20 + 1, RANGE_BLOCKS_MAX)
+        finally:
+            await self._ranges.keep()
         matching = self._scanner.matching(logs, watched)
         numbers = sorted({entry.block_number for entry in matching})
+        return await self._proved([n for n in numbers if first <= n <= last], end, watched)
+
+    async def _proved(
+        self, numbers: Sequence[int], end: Agreed, watched: AbstractSet[str]
+    ) -> tuple[Sighting, ...]:
+        async def proved(number: int) -> tuple[Sighting, ...]:
+            block = end
+            if number != end.header.number:
+                block = await self._providers.agreed(number)
+            return await self._scanner.proved(block, watched)
+
         found: list[Sighting] = []
-        for number in numbers:
-            if first <= number <= last:
-                block = end if number == last else await self._providers.agreed(number)
-                found += await self._scanner.proved(block, watched)
+        for start in range(0, len(numbers), PROOFS_AT_ONCE):
+            some = numbers[start : start + PROOFS_AT_ONCE]
+            for sightings in await asyncio.gather(*(proved(number) for number in some)):
+                found += sightings
         return tuple(found)
 
-    def _narrow(self, first: int, last: int, suggested: tuple[int, int] | None) -> None:
-        half = (last - first + 1) // 2
-        if suggested is not None and suggested[0] <= first <= suggested[1] < last:
-            half = suggested[1] - first + 1
-        self._blocks = max(half, 1)
-        log.info("range_narrowed", blocks=self._blocks)
+    def _resting(self) -> bool:
+        return self._not_before is not None and self._clock.now() < self._not_before
+
+    def _rest(self, nobody: NoQuorum) -> None:
+        log.warning("ranges_not_to_be_had", reason=nobody.reason)
+        self._not_before = self._clock.now() + timedelta(seconds=REST_SECONDS)

@@ -61,11 +61,13 @@ def next_step(
     assert tip.number <= cursor.number + 1, "step by step: the block after the cursor at most"
     if tip.number == cursor.number + 1 and tip.parent_hash == cursor.hash:
         return Connect(tip)
+    if tip.number in held and held[tip.number].hash == tip.hash:
+        return InStep()
     block = tip
     while block.number >= floor:
         ours = held.get(block.number)
         if ours is not None and ours.hash == block.hash:
-            return InStep() if block is tip else Disconnect(fork=ours, tip=tip)
+            return Disconnect(fork=ours, tip=tip)
         parent = known.get(block.parent_hash)
         if parent is None:
             return LookBack(block.parent_hash)

@@ -7,8 +7,10 @@ Shapes  `step` does one thing: begins, confirms what the chain has come to call 
         A head below our cursor with the same blocks is a lagging node, not a reorg; a different
         block at any height we hold is one.
 Units   seconds; block numbers.
+        Before anything else it looks whether the network is halted: then nothing is done. A reorg
+        below what two providers called final, or below what is kept, halts it (halting.py).
 Errors  Misconfigured ends `run`: the operator must act. Outages are waited for, logged when they
-        begin and when they end. ForkTooDeep stops progress, loudly, until the chain agrees.
+        begin and when they end, and told to everybody else as the standing (standing.py).
 """
 
 import asyncio
@@ -17,7 +19,7 @@ import structlog
 
 from application.ingest import BlockRef, Cursor, CursorMoved, IngestStore, Sighted
 from application.ports import Clock, Unavailable
-from chain_ingest.backfill import Backfill
+from chain_ingest.backfill import BEHIND_BLOCKS_MIN, Backfill
 from chain_ingest.canonical import (
     Connect,
     Disconnect,
@@ -28,26 +30,26 @@ from chain_ingest.canonical import (
     next_step,
 )
 from chain_ingest.finality import Tags
+from chain_ingest.halting import Halted, Halting
+from chain_ingest.pace import Pace
 from chain_ingest.passing import Passing, ref_of
-from chain_ingest.pauses import pause
 from chain_ingest.providers import Agreed, NoQuorum, Providers
+from chain_ingest.rest import REST_RANGE_BLOCKS_MIN, Rest
 from chain_ingest.scanner import Scanner
+from chain_ingest.standing import StandingKeeper
 from chain_ingest.terms import Policy
 from chain_ingest.watch import Watch
 from domain.networks import Network
 
 log = structlog.get_logger(__name__)
 
-REORG_BLOCKS_MAX = 1_024
-POLLS_A_BLOCK = 5
-POLL_SECONDS_MIN, POLL_SECONDS_MAX = 0.1, 2.0
 OUTAGE_SECONDS_FIRST, OUTAGE_SECONDS_MAX = 0.2, 5.0
 
 
 class Follower:
     """Follows while it leads; see chain_ingest/service.py for who leads."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument a part
         self,
         network: Network,
         providers: Providers,
@@ -58,8 +60,13 @@ class Follower:
         clock: Clock,
         *,
         start_block: int | None = None,
+        pace: Pace | None = None,
+        rest: Rest | None = None,
     ) -> None:
-        """`start_block`: the first one to scan, 1 or higher; None: what comes from now on."""
+        """`start_block`: the first one to scan, 1 or higher; None: what comes from now on.
+
+        `rest`: look less often while nobody waits; without it every block is passed at once.
+        """
         self._network = network
         self._providers = providers
         self._store = store
@@ -68,8 +75,14 @@ class Follower:
         self._passing = passing
         self._clock = clock
         self._scanner = Scanner(network, providers)
-        self._backfill = Backfill(providers, self._scanner)
-        self._tags = Tags(network, providers, store, clock)
+        self._backfill = Backfill(providers, self._scanner, clock)
+        self._halting = Halting(network, policy.halts, store, clock)
+        self._tags = Tags(network, providers, store, self._halting, clock)
+        self._standing = StandingKeeper(
+            network, store, self._halting, clock, single=providers.single
+        )
+        self._pace = pace or Pace(network, clock)
+        self._rest = rest
         self._start_block = start_block
         self._trouble: str | None = None
         self._outage_seconds = OUTAGE_SECONDS_FIRST
@@ -77,21 +90,28 @@ class Follower:
     async def run(self, stop: asyncio.Event) -> None:
         await self._providers.check()
         self._policy.forget()
-        poll_seconds = self._network.block_seconds / POLLS_A_BLOCK
-        poll_seconds = min(max(poll_seconds, POLL_SECONDS_MIN), POLL_SECONDS_MAX)
+        self._halting.forget()
+        self._standing.forget()
+        if self._providers.single:
+            log.warning(
+                "one_provider",
+                network=self._network.name,
+                meaning="every block is taken on its word, unattested",
+            )
         while not stop.is_set():
-            wait_seconds = await self._try_step(poll_seconds)
+            wait_seconds = await self._try_step()
             if wait_seconds:
-                await pause(self._clock, wait_seconds, stop)
+                await self._pace.pause(wait_seconds, stop)
 
-    async def _try_step(self, poll_seconds: float) -> float:
+    async def _try_step(self) -> float:
         """How long to wait before the next one; 0 when there may be more to do."""
         try:
             moved = await self.step()
         except CursorMoved:
             return OUTAGE_SECONDS_FIRST  # an earlier write did happen, or another leads now
-        except (Unavailable, ForkTooDeep) as trouble:
+        except Unavailable as trouble:
             self._in_trouble(trouble)
+            await self._tell(trouble)
             wait_seconds = self._outage_seconds
             self._outage_seconds = min(wait_seconds * 2, OUTAGE_SECONDS_MAX)
             return wait_seconds
@@ -99,37 +119,59 @@ class Follower:
             log.info("ingest_goes_on", network=self._network.name)
             self._trouble = None
         self._outage_seconds = OUTAGE_SECONDS_FIRST
-        return 0 if moved else poll_seconds
+        await self._tell(None)
+        return self._pace.wait_seconds(moved=moved)
 
-    def _in_trouble(self, trouble: Exception) -> None:
-        kind = trouble.service if isinstance(trouble, Unavailable) else "chain"
+    def _in_trouble(self, trouble: Unavailable) -> None:
+        kind = trouble.service
         if self._trouble == kind:
             return
         self._trouble = kind
-        say = log.error if isinstance(trouble, ForkTooDeep) else log.warning
-        say("ingest_waits", network=self._network.name, kind=kind, reason=str(trouble))
+        log.warning("ingest_waits", network=self._network.name, kind=kind, reason=str(trouble))
+
+    async def _tell(self, outage: Unavailable | None) -> None:
+        await self._standing.tell(outage, tags_count=self._policy.tags_count)
 
     # ------------------------------------------------------------ one step
 
     async def step(self) -> bool:
-        """Do one thing; False when there is nothing to do."""
+        """Do one thing; False when there is nothing to do, or nothing may be done."""
         await self._policy.adopt()
+        if await self._halting.stands_still():
+            return False
+        try:
+            return await self._step()
+        except Halted:
+            return False
+
+    async def _step(self) -> bool:
         cursor = await self._store.cursor(self._network.name)
+        if cursor is not None and await self._looks_away():
+            return False
         tip = await self._providers.tip()
         if tip is None:
             raise NoQuorum("too few providers tell their head")
+        self._standing.tip = self._pace.tip = tip.number
         if cursor is None:
             return await self._begin(tip.number)
-        if self._policy.has_tags and await self._passing.confirm_tagged(
-            cursor, await self._tags.reached()
-        ):
+        reached = await self._tags.reached(awaited=self._policy.has_tags)
+        if reached and await self._passing.confirm_tagged(cursor, reached):
             return True
         if await self._caught_up_by_range(cursor, tip.number):
             return True
+        if self._rest is not None and self._rest.near_enough(cursor, tip.number):
+            return False
         height = min(tip.number, cursor.number + 1)
         if tip.agreed is not None and tip.number == height:
             return await self._follow(cursor, tip.agreed)
         return await self._follow(cursor, await self._providers.agreed(height))
+
+    async def _looks_away(self) -> bool:
+        if self._rest is None:
+            return False
+        away = await self._rest.looks_away()
+        self._standing.slack_seconds = self._rest.slack_seconds
+        return away
 
     async def _begin(self, tip: int) -> bool:
         anchor_number = tip if self._start_block is None else max(self._start_block - 1, 0)
@@ -143,22 +185,35 @@ class Follower:
         return True
 
     async def _caught_up_by_range(self, cursor: Cursor, tip: int) -> bool:
-        end = await self._backfill.end_of_range(cursor, tip)
+        resting = self._rest is not None and self._rest.on
+        behind_min = REST_RANGE_BLOCKS_MIN if resting else BEHIND_BLOCKS_MIN
+        end = await self._backfill.end_of_range(cursor, tip, behind_min=behind_min)
         if end is None:
             return False
         watched = await self._watch.addresses(self._network.name)
         sightings = await self._backfill.sightings(cursor, end, watched)
         if sightings is not None:
-            await self._passing.pass_blocks(cursor, cursor.number + 1, end, sightings)
+            moved = await self._passing.pass_blocks(cursor, cursor.number + 1, end, sightings)
+            if self._rest is not None:
+                self._rest.near_enough(moved, tip)
+            self._standing.passed(end.header.number, attested=end.attested)
         return True
 
     async def _follow(self, cursor: Cursor, block: Agreed) -> bool:
-        step = await self._compare(cursor, block)
+        try:
+            step = await self._compare(cursor, block)
+        except ForkTooDeep as fork:
+            if not (block.attested or self._providers.single):
+                raise NoQuorum(f"{fork}, on one provider's word") from fork
+            await self._halting.too_deep(cursor, ref_of(block))
+            raise
         match step:
             case Connect():
                 watched = await self._watch.addresses(self._network.name)
                 sightings = await self._scanner.sightings(block, watched)
                 await self._passing.pass_blocks(cursor, step.block.number, block, sightings)
+                self._standing.passed(step.block.number, attested=block.attested)
+                self._pace.passed(step.block.number)
                 return True
             case Disconnect():
                 await self._disconnect(cursor, step, block)
@@ -172,8 +227,11 @@ class Follower:
         ours = BlockRef(cursor.number, cursor.hash, "")
         held = {cursor.number: ours}
         known: dict[str, BlockRef] = {}
-        floor = max(cursor.anchor, cursor.number - REORG_BLOCKS_MAX)
+        floor = self._halting.floor(cursor)
         child = tip
+        await self._hold(held, tip.number)
+        if tip.number < floor and tip.number not in held:
+            raise NoQuorum(f"the head is block {tip.number} now, too far back to be compared")
         while True:
             await self._hold(held, child.number)
             step: Step = next_step(ours, held, tip, known, floor=floor)
@@ -195,6 +253,7 @@ class Follower:
         if not (block.attested or self._providers.single):
             raise NoQuorum("a reorg on one provider's word is not followed")
         _, orphaned = await self._passing.orphan(cursor, step.fork, step.tip)
+        await self._halting.reorg_followed()
         depth = cursor.number - step.fork.number
         say = log.error if self._too_deep(depth, orphaned) else log.warning
         say(

@@ -28,6 +28,7 @@ from application.ports import Clock
 from chain_ingest.outbox import OutboxPublisher
 from chain_ingest.providers import Agreed
 from chain_ingest.reports import Numbering
+from chain_ingest.tally import Tally
 from chain_ingest.terms import Policy
 from chain_ingest.transfers import moment_of
 from domain.events import Sighting
@@ -45,6 +46,7 @@ class Passing:
         outbox: OutboxPublisher,
         bus: Bus,
         clock: Clock,
+        tally: Tally | None = None,
     ) -> None:
         self._network = network
         self._store = store
@@ -52,6 +54,7 @@ class Passing:
         self._outbox = outbox
         self._bus = bus
         self._clock = clock
+        self._tally = tally or Tally()
 
     async def begin(self, anchor: Agreed) -> Cursor:
         at = self._clock.now()
@@ -82,6 +85,7 @@ class Passing:
                 at=at,
             )
         )
+        self._tally.passed(head - first + 1)
         await self._tell(numbering, head)
         return moved
 
@@ -155,6 +159,7 @@ class Passing:
                 at=at,
             )
         )
+        self._tally.reorganised(cursor.number - fork.number)
         await self._tell(numbering, fork.number)
         return moved, orphaned
 

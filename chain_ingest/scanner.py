@@ -7,21 +7,19 @@ Errors  ports.Unavailable, NoQuorum and Unprovable from chain_ingest/providers.p
 Source  a bridge's mint on Polygon before PIP-74 is neither in bloom nor receipts: not seen here.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 
 import structlog
 
 from application.chain_source import LogEntry
-from chain_ingest.proof import may_have_logged
+from chain_ingest.proof import block_may_have_logged
 from chain_ingest.providers import Agreed, Providers
 from chain_ingest.transfers import TRANSFER_TOPIC, movements_in, sighting_of
 from domain.events import Sighting
 from domain.networks import Network
 
 log = structlog.get_logger(__name__)
-
-RECIPIENTS_ASKED_MAX = 1_000  # above it all transfers of the tokens are read and matched here
 
 
 class Scanner:
@@ -34,10 +32,10 @@ class Scanner:
 
     async def sightings(self, block: Agreed, watched: AbstractSet[str]) -> tuple[Sighting, ...]:
         """Everything the block moved to a watched address."""
-        bloom = block.header.logs_bloom
-        if not watched or not may_have_logged(bloom, self._token_bytes, TRANSFER_TOPIC):
+        header = block.header
+        if not watched or not block_may_have_logged(header, self._token_bytes, TRANSFER_TOPIC):
             return ()
-        logs = await self._providers.logs_of_block(block, self.tokens, recipients_of(watched))
+        logs = await self._providers.logs_of_block(block, self.tokens, watched)
         if not any(self.matching(logs, watched)):
             return ()
         return await self.proved(block, watched)
@@ -80,7 +78,3 @@ class Scanner:
             and entry.topics[1] != entry.topics[2]
             and entry.data.strip("0x")
         )
-
-
-def recipients_of(watched: AbstractSet[str]) -> Sequence[str] | None:
-    return sorted(watched) if len(watched) <= RECIPIENTS_ASKED_MAX else None

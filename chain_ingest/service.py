@@ -8,20 +8,30 @@ Errors  Misconfigured, and our own bugs, end `run`; outages do not.
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
+from typing import Protocol
 
 import structlog
 
 from application.chain_source import ChainSource
-from application.ingest import IngestStore, Lease, WatchedAddresses
+from application.figures import FiguresStore
+from application.ingest import IngestStore, Lease, RangeMemory, WatchedAddresses
 from application.outside import Bus
 from application.policies import Policies
 from application.ports import Clock, Unavailable
 from application.reads import Progress
 from chain_ingest.follower import Follower
+from chain_ingest.measures import Measures, conditions
+from chain_ingest.metered import Meter
 from chain_ingest.outbox import OutboxPublisher
+from chain_ingest.pace import Bell, Pace
 from chain_ingest.passing import Passing
 from chain_ingest.pauses import pause
 from chain_ingest.providers import Providers
+from chain_ingest.recheck import Recheck
+from chain_ingest.reconcile import Reconciler, Reconciling, reconciler
+from chain_ingest.rest import Expecting, Rest
+from chain_ingest.tally import Tally
 from chain_ingest.terms import Policy
 from chain_ingest.watch import LogHead, Watch
 from domain.networks import Network
@@ -32,6 +42,10 @@ STANDBY_SECONDS = 2.0
 LEASE_CHECK_SECONDS = 1.0
 
 
+class Duty(Protocol):
+    async def run(self, stop: asyncio.Event) -> None: ...
+
+
 class Ingester:
     def __init__(
         self,
@@ -40,9 +54,15 @@ class Ingester:
         outbox: OutboxPublisher,
         store: IngestStore,
         clock: Clock,
+        *,
+        duties: Sequence[Duty] = (),
+        measures: Measures | None = None,
     ) -> None:
+        """`duties`: what else the leader does, each until it is told to stop."""
         self.follower = follower
         self.outbox = outbox
+        self.measures = measures
+        self._duties = (*duties, *(() if measures is None else (measures,)))
         self._network = network
         self._store = store
         self._clock = clock
@@ -74,6 +94,7 @@ class Ingester:
         parts = [
             asyncio.create_task(self.follower.run(done)),
             asyncio.create_task(self.outbox.run(done)),
+            *(asyncio.create_task(duty.run(done)) for duty in self._duties),
             asyncio.create_task(self._until_over(lease, stop)),
         ]
         try:
@@ -106,19 +127,66 @@ def ingest_network(  # noqa: PLR0913 - one argument a port
     watched: WatchedAddresses,
     clock: Clock,
     start_block: int | None = None,
+    meters: Sequence[Meter] = (),
+    figures: FiguresStore | None = None,
+    range_memory: RangeMemory | None = None,
+    bell: Bell | None = None,
+    reconciling: Reconciling | None = None,
+    expecting: Expecting | None = None,
 ) -> Ingester:
-    """Everything that one network's ingester needs, given its ports."""
-    providers = Providers(network, sources, clock)
+    """Everything that one network's ingester needs, given its ports.
+
+    `bell` only ends a pause early (chain_ingest/pace.py); `meters` are those of the sources
+    (chain_ingest/metered.py); without `figures` nothing is kept, without `reconciling` no balance
+    is read, and without `expecting` it never rests (chain_ingest/rest.py).
+    """
+    tally = Tally()
+    providers = Providers(network, sources, clock, tally, range_memory)
     policy = Policy(network, policies, store)
     outbox = OutboxPublisher(network.name, store, bus, clock)
+    watch = Watch(log_head, progress, watched)
+    passing = Passing(network, store, policy, outbox, bus, clock, tally)
     follower = Follower(
         network,
         providers,
         store,
         policy,
-        Watch(log_head, progress, watched),
-        Passing(network, store, policy, outbox, bus, clock),
+        watch,
+        passing,
         clock,
         start_block=start_block,
+        pace=Pace(network, clock, bell),
+        rest=None
+        if expecting is None
+        else Rest(network, store, log_head, progress, expecting, clock, tally),
     )
-    return Ingester(network, follower, outbox, store, clock)
+    measures = None
+    if figures is not None:
+        thinks = partial(conditions, providers.panel)
+        measures = Measures(network, meters, tally, store, figures, clock, conditions=thinks)
+    duties: list[Duty] = [] if bell is None else [bell]
+    if reconciling is not None:
+        parts = (network, providers, store, policy, watch, passing, clock)
+        duties.append(reconciler(reconciling, *parts)[1])
+    return Ingester(network, follower, outbox, store, clock, duties=duties, measures=measures)
+
+
+def second_look(
+    network: Network,
+    sources: Sequence[ChainSource],
+    store: IngestStore,
+    bus: Bus,
+    reconciling: Reconciling,
+    *,
+    watch: Watch,
+    clock: Clock,
+) -> tuple[Recheck, Reconciler]:
+    """What a person needs to read a chain again, beside the ingester and in another process.
+
+    What it feeds in waits in the outbox for the ingester, which publishes it.
+    """
+    providers = Providers(network, sources, clock)
+    policy = Policy(network, Policies(reconciling.handler), store)
+    outbox = OutboxPublisher(network.name, store, bus, clock)
+    passing = Passing(network, store, policy, outbox, bus, clock)
+    return reconciler(reconciling, network, providers, store, policy, watch, passing, clock)

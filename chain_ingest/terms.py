@@ -17,6 +17,7 @@ from itertools import groupby
 
 import structlog
 
+from application.halts import Halts
 from application.ingest import IngestStore, Purse, Sighted, Terms
 from application.policies import Policies
 from domain.events import Sighting
@@ -47,6 +48,10 @@ class Policy:
         log.info("confirmation_policy", network=self._network.name, version=newest.version)
         self._history = history
 
+    @property
+    def halts(self) -> Halts:
+        return self._policies.halts
+
     def forget(self) -> None:
         """Another one may have led meanwhile, with another configuration."""
         self._history = None
@@ -55,6 +60,11 @@ class Policy:
     def has_tags(self) -> bool:
         """Whether any version asks for a tag; if not, no provider need be asked for one."""
         return any(rule.tag is not None for policy in self._all for rule in _rules_of(policy))
+
+    @property
+    def tags_count(self) -> bool:
+        """The same of the configured one alone, which is known before it is adopted."""
+        return any(rule.tag is not None for rule in _rules_of(self._network.policy))
 
     @property
     def _all(self) -> tuple[ConfirmationPolicy, ...]:

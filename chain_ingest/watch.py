@@ -2,7 +2,8 @@
 
 An address is given out before anybody can pay to it. So after a block has been seen, whatever
 the log holds by then includes every address the block can pay: read the log's head, wait until
-the watch list has come so far, and only then use it.
+the watch list has come so far, and only then use it. Other read models may lag: no block waits
+for them.
 
 Errors  WatchListBehind: the block is not passed; it is tried again.
 """
@@ -12,7 +13,7 @@ from typing import Protocol
 
 from application.ingest import WatchedAddresses
 from application.ports import Unavailable
-from application.reads import Progress
+from application.reads import WATCH_LIST_MODEL, Progress
 
 CATCH_UP_SECONDS_MAX = 2.0
 
@@ -36,6 +37,8 @@ class Watch:
 
     async def addresses(self, network: str) -> AbstractSet[str]:
         head = await self._log.head()
-        if not await self._progress.wait_for(head, timeout_seconds=CATCH_UP_SECONDS_MAX):
+        if not await self._progress.wait_for(
+            head, timeout_seconds=CATCH_UP_SECONDS_MAX, projection=WATCH_LIST_MODEL
+        ):
             raise WatchListBehind(head)
         return await self._watched.addresses(network)

@@ -35,7 +35,7 @@ from domain.commands_merchant import (
     SpendFloat,
     TopUpFloat,
 )
-from domain.events import PayBy, Sealed, Sighting, SignatureScheme
+from domain.events import HaltCause, PayBy, Sealed, Sighting, SignatureScheme
 from domain.money import Amount
 from domain.networks import Address, ConfirmationPolicy
 from domain.values import Mode, Moment, Value
@@ -61,6 +61,8 @@ __all__ = [
     "ExpireSession",
     "FailRefund",
     "FloatCommand",
+    "HaltCommand",
+    "HaltNetwork",
     "InboxCommand",
     "MakeClaim",
     "MerchantCommand",
@@ -88,6 +90,7 @@ __all__ = [
     "ReserveFloat",
     "ReserveRefund",
     "ReserveTransferRefund",
+    "ResumeNetwork",
     "RetractTransfer",
     "ReverseSpending",
     "ReverseTopUp",
@@ -310,6 +313,23 @@ ClaimCommand = MakeClaim | NoteTransfer
 class SetConfirmationPolicy(Command):
     network: str
     policy: ConfirmationPolicy
+
+
+class HaltNetwork(Command):
+    network: str
+    cause: HaltCause
+    detail: str
+    block_number: int | None = None
+    our_hash: str | None = None
+    their_hash: str | None = None
+
+
+class ResumeNetwork(Command):
+    network: str
+    reason: str
+
+
+HaltCommand = HaltNetwork | ResumeNetwork
 
 
 # ---------------------------------------------------------------- refund

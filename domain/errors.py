@@ -254,6 +254,13 @@ class AssetUnknown(Refusal):
     code = "statement.asset_unknown"
 
 
+class NetworkNotHalted(Refusal):
+    """It goes on already: there is nothing to let go on."""
+
+    code = "network.not_halted"
+    field = "network"
+
+
 class PositionAhead(Refusal):
     """The log does not reach this position yet."""
 

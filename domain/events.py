@@ -40,6 +40,7 @@ from domain.events_merchant import (
     WebhookEndpointDeleted,
     WebhookEndpointDisabled,
 )
+from domain.events_network import HaltCause, NetworkHalted, NetworkResumed
 from domain.events_payment import (
     ConfirmationPolicySet,
     OnchainTransferAccepted,
@@ -96,8 +97,11 @@ __all__ = [
     "FloatSpent",
     "FloatTopUpReversed",
     "FloatToppedUp",
+    "HaltCause",
     "JournalEntryPosted",
     "MerchantRegistered",
+    "NetworkHalted",
+    "NetworkResumed",
     "OnchainTransferAccepted",
     "OnchainTransferAssigned",
     "OnchainTransferConfirmed",

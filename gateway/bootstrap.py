@@ -17,29 +17,36 @@ from adapters.clock import SystemClock, SystemIds
 from adapters.delivery_queue import PostgresDeliveryQueue, PostgresEndpointHealth
 from adapters.event_store import PostgresEventStore
 from adapters.evm import EvmClient
+from adapters.evm_wakeup import EvmWakeUps
+from adapters.figures import PostgresFigures
 from adapters.http_delivery import HttpPoster
-from adapters.ingest_store import (
-    PostgresIngestStore,
-    PostgresParkedMessages,
-)
+from adapters.ingest_store import PostgresIngestStore
 from adapters.key_vault import PostgresVault
 from adapters.ledger_reads import PostgresLedger
 from adapters.nats_bus import NatsBus
 from adapters.outgoing import PostgresOutgoing
+from adapters.parked import PostgresParkedMessages
 from adapters.postgres import Postgres
+from adapters.provider_ranges import PostgresProviderRanges
 from adapters.purge import PostgresStoredAnswers
+from adapters.reconciling import PostgresReconcileBook
 from adapters.wallet import HotWallets, XpubAddresses
 from application.handling import Handler
 from application.merchants import Merchants
 from application.messages import Messages
+from application.parked import ParkedReports
 from application.policies import Policies
 from application.settlement import Settlement
 from application.statements import Statements
+from chain_ingest.budget import REQUESTS_PER_SECOND_DEFAULT, Budget, BudgetedSource
+from chain_ingest.metered import MeteredSource
+from chain_ingest.reconcile import Reconciling
 from chain_ingest.service import Ingester, ingest_network
 from domain.errors import ExtendedKeyMalformed
 from domain.networks import Network, NetworkBook
 from gateway.failures import GatewayError
 from gateway.hints import LOG_HEAD, HeadHints
+from gateway.network_files import LOCAL
 from gateway.settings import Settings
 from projections.catalogue import PROJECTIONS
 from projections.journal_reads import JournalReads
@@ -47,6 +54,7 @@ from projections.payment_reads import PaymentReads
 from projections.progress import ProgressReads
 from projections.refund_reads import RefundReads
 from projections.runner import ProjectionRunner
+from projections.to_check_reads import ToCheckReads
 from projections.watchlist_reads import WatchListReads
 from workers.dispatcher import Dispatcher
 from workers.expiry import Expiry
@@ -132,10 +140,16 @@ def providers(of: Core, network: Network) -> tuple[EvmClient, ...]:
     )
 
 
+def figures(of: Core) -> PostgresFigures:
+    return PostgresFigures(of.postgres)
+
+
 def ingester(of: Core, network: Network, sources: tuple[EvmClient, ...]) -> Ingester:
+    metered = [MeteredSource(source, of.clock) for source in sources]
+    urls = of.settings.rpc_ws_urls.get(network.name)
     return ingest_network(
         network,
-        sources,
+        [_budgeted(of, network, source, place) for place, source in enumerate(metered)],
         PostgresIngestStore(of.postgres),
         of.bus,
         policies=Policies(of.handler),
@@ -144,18 +158,45 @@ def ingester(of: Core, network: Network, sources: tuple[EvmClient, ...]) -> Inge
         watched=WatchListReads(of.postgres, of.networks),
         clock=of.clock,
         start_block=of.settings.start_block.get(network.name),
+        meters=[source.meter for source in metered],
+        figures=figures(of),
+        reconciling=reconciling(of),
+        expecting=_expecting(of, network),
+        range_memory=PostgresProviderRanges(of.postgres),
+        bell=None if urls is None else EvmWakeUps(urls, network, of.clock),
     )
+
+
+def _expecting(of: Core, network: Network) -> PaymentReads | None:
+    """None: never rest. A node of this machine costs nothing, and people wait for it."""
+    if network.name == LOCAL or not of.settings.ingest_rests:
+        return None
+    return PaymentReads(of.postgres)
+
+
+def _budgeted(of: Core, network: Network, source: MeteredSource, place: int) -> BudgetedSource:
+    rate = of.settings.requests_per_second(network.name, place) or REQUESTS_PER_SECOND_DEFAULT
+    return BudgetedSource(source, Budget(source.name, rate, of.clock))
+
+
+def reconciling(of: Core) -> Reconciling:
+    addresses = ToCheckReads(of.postgres, of.networks)
+    return Reconciling(PostgresReconcileBook(of.postgres), addresses, of.handler)
 
 
 def settlement(of: Core, network: Network) -> SettlementWorker:
-    watch = WatchListReads(of.postgres, of.networks)
     return SettlementWorker(
-        network.name,
-        of.bus,
-        Settlement(of.handler, watch, of.networks, ProgressReads(of.postgres)),
-        PostgresParkedMessages(of.postgres),
-        of.clock,
+        network.name, of.bus, _settlement(of), PostgresParkedMessages(of.postgres), of.clock
     )
+
+
+def parked_reports(of: Core) -> ParkedReports:
+    return ParkedReports(PostgresParkedMessages(of.postgres), _settlement(of), of.clock)
+
+
+def _settlement(of: Core) -> Settlement:
+    watch = WatchListReads(of.postgres, of.networks)
+    return Settlement(of.handler, watch, of.networks, ProgressReads(of.postgres))
 
 
 def projector(of: Core) -> ProjectionRunner:

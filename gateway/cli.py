@@ -38,6 +38,9 @@ Reason = Annotated[str, typer.Option(help="why: it is kept with the decision")]
 
 def main() -> None:
     """Run a command; expected failures become one paragraph on stderr."""
+    from gateway.logs import aside
+
+    aside()
     try:
         app()
     except _expected() as failure:

@@ -27,7 +27,7 @@ def settings_of(folder: Path = VAR, *, needs: Sequence[str] = ()) -> "Settings":
     environment: dict[str, Any] = dict(os.environ)  # noqa: TID251 - handed to the settings
     if not any(name.startswith("DATABASE_URL") for name in environment):
         local = read_environment(folder)
-        if not local and set(BOOKS) <= set(needs):
+        if not local and tuple(needs) in {BOOKS, CHAINS}:
             raise GatewayError(
                 f"no gateway has run in {folder}, and DATABASE_URL is not set: "
                 "start one with `gateway up`, or name its --folder"

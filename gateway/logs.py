@@ -33,3 +33,8 @@ def configure(process: str, level: str, *, pretty: bool = False) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
+
+
+def aside() -> None:
+    """For commands that answer on stdout: whatever is logged meanwhile goes to stderr."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))

@@ -1,4 +1,4 @@
-"""What waits for a person: transfers nobody expected, and reports that could not be applied.
+"""What waits for a person: transfers nobody expected.
 
 Shapes  a decision is made for the transfer's merchant, as the actor "operator".
 Errors  GatewayError for what names no transfer, or one of no merchant; refusals of the use cases.
@@ -9,12 +9,10 @@ from collections.abc import Sequence
 from typing import Literal
 from uuid import UUID
 
-import orjson
 from rich.console import Console
 from rich.text import Text
 
 from adapters.addresses import checksum_address, parse_address
-from adapters.ingest_store import PostgresParkedMessages
 from application.callers import Caller
 from application.deciders import TRANSFER, transfer_stream_id
 from application.handling import Handler
@@ -27,7 +25,7 @@ from domain.values import parse_public_id, public_id
 from gateway import bootstrap
 from gateway.failures import GatewayError
 from gateway.settings import Settings
-from gateway.tables import console, folding, lines
+from gateway.tables import lines
 from gateway.timeline import amount_text
 from projections.inbox_reads import InboxReads
 from projections.watchlist_reads import WatchListReads
@@ -144,26 +142,3 @@ class Operator:
             request_id=f"{ACTOR}:{stream_id.hex}",
             acting=ACTOR,
         )
-
-
-async def parked(settings: Settings, *, as_json: bool) -> int:
-    async with bootstrap.core(settings, "parked") as core:
-        messages = await PostgresParkedMessages(core.postgres).list(SHOWN_MAX)
-    if as_json:
-        for message in messages:
-            shown = {
-                "message_id": message.message_id,
-                "subject": message.subject,
-                "error": message.error,
-                "at": message.at.isoformat(),
-                "data": message.data.decode(errors="replace"),
-            }
-            print(orjson.dumps(shown).decode())
-        return 1 if messages else 0
-    columns = ("at (UTC)", "subject", "message", "error")
-    table = folding("Parked reports", *columns, left=frozenset(columns))
-    for message in messages:
-        at = f"{message.at:%Y-%m-%d %H:%M:%S}"
-        table.add_row(at, message.subject, message.message_id, message.error)
-    console().print(table if messages else "Nothing is parked.")
-    return 1 if messages else 0

@@ -6,17 +6,25 @@ Shapes  every function runs until `stop` is set, then finishes what it holds and
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import structlog
+
 from adapters.evm import EvmClient
-from chain_ingest.providers import Misconfigured
+from application.ports import Unavailable
+from chain_ingest.admission import Misconfigured, admit
+from chain_ingest.service import Ingester
+from domain.networks import Network
 from gateway import bootstrap
 from gateway.failures import GatewayError
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
     import uvicorn
+
+log = structlog.get_logger(__name__)
 
 _DATABASE_AND_BUS = ("database_url", "nats_url", "networks")
 NEEDS: Mapping[str, tuple[str, ...]] = {
@@ -83,10 +91,26 @@ async def ingest(settings: Settings, stop: asyncio.Event, name: str) -> None:
     async with bootstrap.core(settings, f"ingest-{name}") as core:
         sources = bootstrap.providers(core, network)
         async with _opened(sources):
+            ingester = bootstrap.ingester(core, network, sources)
             try:
-                await bootstrap.ingester(core, network, sources).run(stop)
+                async with _measured(settings, ingester):
+                    await ingester.run(stop)
             except Misconfigured as mistake:
                 raise GatewayError(str(mistake)) from mistake
+
+
+@contextlib.asynccontextmanager
+async def _measured(settings: Settings, ingester: Ingester) -> AsyncIterator[None]:
+    """With /metrics on METRICS_PORT, if there is one."""
+    if settings.metrics_port is None or ingester.measures is None:
+        yield
+        return
+    from gateway.chain_metrics import chain_samples
+    from gateway.metrics import Exposition, served
+
+    exposition = Exposition(functools.partial(chain_samples, ingester.measures))
+    async with served(exposition, settings.metrics_host, settings.metrics_port):
+        yield
 
 
 async def settle(settings: Settings, stop: asyncio.Event) -> None:
@@ -114,10 +138,25 @@ async def deliver(settings: Settings, stop: asyncio.Event) -> None:
 async def work(settings: Settings, stop: asyncio.Event) -> None:
     async with bootstrap.core(settings, "work") as core:
         chains = {n.name: bootstrap.providers(core, n)[0] for n in core.networks.networks}
-        async with _opened(tuple(chains.values())), asyncio.TaskGroup() as group:
-            group.create_task(bootstrap.refund_sender(core, chains).run(stop))
-            group.create_task(bootstrap.expiry(core, chains).run(stop))
-            group.create_task(bootstrap.purge(core).run(stop))
+        async with _opened(tuple(chains.values())):
+            await asyncio.gather(*(_admitted(chains[n.name], n) for n in core.networks.networks))
+            async with asyncio.TaskGroup() as group:
+                group.create_task(bootstrap.refund_sender(core, chains).run(stop))
+                group.create_task(bootstrap.expiry(core, chains).run(stop))
+                group.create_task(bootstrap.purge(core).run(stop))
+
+
+async def _admitted(client: EvmClient, network: Network) -> None:
+    """Money goes out through it: of the chain and tokens that we were told of, or not at all.
+
+    One that is silent now is let in: what it would send is signed for our chain alone.
+    """
+    try:
+        await admit(client, network)
+    except Misconfigured as mistake:
+        raise GatewayError(str(mistake)) from mistake
+    except Unavailable as outage:
+        log.warning("provider_is_silent_at_start", provider=client.name, reason=outage.reason)
 
 
 async def sign(settings: Settings, stop: asyncio.Event) -> None:

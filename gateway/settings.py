@@ -3,7 +3,10 @@
 Shapes  One frozen model. A list is separated by commas. Any variable may be given as NAME_FILE
         instead, the path of a file that holds the value: how containers hand over secrets.
         RPC_URLS_<NETWORK>, CONFIRMATIONS_<NETWORK>, CONFIRMATION_POLICY_<NETWORK> and
-        START_BLOCK_<NETWORK> exist per network.
+        START_BLOCK_<NETWORK> exist per network; RPC_REQUESTS_PER_SECOND_<NETWORK>,
+        RPC_USD_PER_MILLION_CALLS_<NETWORK> and RPC_WS_URLS_<NETWORK> beside its RPC_URLS.
+        NETWORKS_FILE is a variable of its own: the path of a description of further networks
+        (gateway/network_files.py).
 Units   *_SECONDS in seconds; USD amounts as decimal strings.
 Errors  SettingsError names each variable that is missing or wrong, and what it should look like.
 """
@@ -31,21 +34,26 @@ from pydantic import (
 from domain.networks import KNOWN_NETWORKS, Network, NetworkBook, Token, local_network
 from gateway.confirmation_setting import EXAMPLE, WrittenPolicy, written_policy
 from gateway.failures import GatewayError
+from gateway.network_files import LOCAL, NetworksFileError, networks_of_file
+from gateway.provider_settings import Listed, Prices, Rates, Sockets, check_one_each
+from gateway.rpc_operators import why_not_independent
 
 MASTER_KEY_BYTES = 32
 PROVIDERS_MAX = 3
 _DOLLARS = re.compile(r"[0-9]{1,12}\.[0-9]{2}")
-_PER_NETWORK = ("RPC_URLS", "CONFIRMATIONS", "CONFIRMATION_POLICY", "START_BLOCK")
+_PER_NETWORK = (
+    "RPC_URLS",
+    "CONFIRMATIONS",
+    "CONFIRMATION_POLICY",
+    "START_BLOCK",
+    "RPC_USD_PER_MILLION_CALLS",
+    "RPC_REQUESTS_PER_SECOND",
+    "RPC_WS_URLS",
+)
 
 
 class SettingsError(GatewayError):
     """The environment is not usable; the message lists each variable and what to do."""
-
-
-def _listed(raw: object) -> object:
-    if isinstance(raw, str):
-        return tuple(part.strip() for part in raw.split(",") if part.strip())
-    return raw
 
 
 def _url(*schemes: str) -> Callable[[SecretStr], SecretStr]:
@@ -74,7 +82,6 @@ def _key(secret: SecretStr) -> SecretStr:
     return secret
 
 
-Listed = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_url("postgresql", "postgres"))]
 NatsUrl = Annotated[SecretStr, AfterValidator(_url("nats", "tls"))]
 MasterKey = Annotated[SecretStr, AfterValidator(_key)]
@@ -107,7 +114,11 @@ class Settings(BaseModel):
     nats_url: NatsUrl | None = Field(
         default=None, description="NATS with JetStream: nats://host:4222"
     )
-    networks: Listed = Field(default=("local",), description="which networks are served")
+    networks: Listed = Field(default=(LOCAL,), description="which networks are served")
+    networks_file: Path | None = Field(
+        default=None, description="describes further networks, see docs/guides/networks.md"
+    )
+    described: tuple[Network, ...] = ()  # no variable: what NETWORKS_FILE says
     rpc_urls: Mapping[str, Listed] = Field(default={}, description="one to three providers each")
     confirmations: Mapping[str, Blocks] = Field(default={}, description="blocks until it is safe")
     confirmation_policy: Mapping[str, Written] = Field(
@@ -134,6 +145,24 @@ class Settings(BaseModel):
     )
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8000, ge=0, le=65535)
+    metrics_host: str = Field(
+        default="127.0.0.1", description="where /metrics listens: never a public address"
+    )
+    metrics_port: int | None = Field(
+        default=None, ge=0, le=65535, description="Prometheus figures of `gateway ingest`"
+    )
+    ingest_rests: bool = Field(
+        default=True, description="look at the chain every other minute while nobody is to pay"
+    )
+    rpc_usd_per_million_calls: Mapping[str, Prices] = Field(
+        default={}, description="what each of RPC_URLS costs, in its order: 0.45,0,1.20"
+    )
+    rpc_requests_per_second: Mapping[str, Rates] = Field(
+        default={}, description="how often each of RPC_URLS may be asked: one rate, or one each"
+    )
+    rpc_ws_urls: Mapping[str, Sockets] = Field(
+        default={}, description="newHeads as a bell, beside RPC_URLS: wss://host"
+    )
     amount_max: Dollars = Field(default="10000.00", description="largest session in USD")
     webhook_allow_private: bool = Field(
         default=False, description="deliver to this machine too: for development only"
@@ -142,7 +171,10 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        known = {network.name for network in KNOWN_NETWORKS} | {"local"}
+        for name in self.networks:
+            if self.networks.count(name) > 1:
+                raise ValueError(f"NETWORKS: {name!r} is there twice")
+        known = {*self.known(), LOCAL}
         for setting in ("networks", *(name.lower() for name in _PER_NETWORK)):
             unknown = [name for name in getattr(self, setting) if name not in known]
             if unknown:
@@ -150,6 +182,9 @@ class Settings(BaseModel):
                 raise ValueError(f"{setting.upper()}: {unknown[0]!r} is none of {choice}")
         for name, urls in self.rpc_urls.items():
             _check_providers(f"RPC_URLS_{name.upper()}", urls)
+        prices, rates = self.rpc_usd_per_million_calls, self.rpc_requests_per_second
+        check_one_each("RPC_USD_PER_MILLION_CALLS", prices, self.rpc_urls, or_one=False)
+        check_one_each("RPC_REQUESTS_PER_SECOND", rates, self.rpc_urls, or_one=True)
         for name in sorted(self.confirmations.keys() & self.confirmation_policy.keys()):
             upper = name.upper()
             raise ValueError(
@@ -157,7 +192,18 @@ class Settings(BaseModel):
             )
         if self.local_tokens:
             self._local()
+        if LOCAL in self.networks:
+            self._check_local_chain_id()
         return self
+
+    def _check_local_chain_id(self) -> None:
+        served = (network for name, network in self.known().items() if name in self.networks)
+        for network in served:
+            if network.chain_id == self.local_chain_id:
+                raise ValueError(
+                    f"LOCAL_CHAIN_ID: {self.local_chain_id} is {network.name}'s: serve one of the "
+                    "two, or give the local chain another id"
+                )
 
     def master_key_bytes(self) -> bytes:
         assert self.master_key is not None, "named among the needs of this process"
@@ -169,15 +215,25 @@ class Settings(BaseModel):
         assert isinstance(value, SecretStr), f"{name} is not among the needs of this process"
         return value.get_secret_value()
 
+    def known(self) -> dict[str, Network]:
+        """Every network that can be served, but for the local one: built in or described."""
+        return {network.name: network for network in (*KNOWN_NETWORKS, *self.described)}
+
+    def network(self, name: str) -> Network:
+        """One of `known`, or the local one, with the confirmations asked for."""
+        return self._confirmed(self._local() if name == LOCAL else self.known()[name])
+
     def book(self) -> NetworkBook:
-        """The networks served, with the confirmations asked for."""
-        known = {network.name: network for network in KNOWN_NETWORKS}
+        """The networks served; those described beside them stay known to the books."""
         return NetworkBook(
-            networks=tuple(
-                self._confirmed(self._local() if name == "local" else known[name])
-                for name in self.networks
-            )
+            networks=tuple(self.network(name) for name in self.networks),
+            others=tuple(each for each in self.described if each.name not in self.networks),
         )
+
+    def requests_per_second(self, network: str, place: int) -> float | None:
+        """How often the provider at this place may be asked; None: nothing is said."""
+        rates = self.rpc_requests_per_second.get(network)
+        return None if rates is None else float(rates[min(place, len(rates) - 1)])
 
     def _confirmed(self, network: Network) -> Network:
         """With the policy asked for; which version that is, the log says (application/policies)."""
@@ -203,7 +259,9 @@ class Settings(BaseModel):
 
 
 VARIABLES = tuple(
-    name.upper() for name in Settings.model_fields if name.upper() not in _PER_NETWORK
+    name.upper()
+    for name in Settings.model_fields
+    if name.upper() not in _PER_NETWORK and name != "described"
 )
 
 
@@ -216,11 +274,15 @@ def load(environment: Mapping[str, str] | None = None, *, needs: Sequence[str] =
     fields = _fields(dict(os.environ if environment is None else environment))
     missing = [_missing(name) for name in needs if name not in {*_WHOLE, *fields}]
     try:
+        if "networks_file" in fields:
+            fields["described"] = networks_of_file(Path(fields["networks_file"]))
         settings = Settings.model_validate(fields)
+    except NetworksFileError as error:
+        raise SettingsError(_ATTENTION + "\n".join([*missing, str(error)])) from None
     except ValidationError as error:
         lines = [*missing, *(_explained(problem) for problem in error.errors())]
         raise SettingsError(_ATTENTION + "\n".join(lines)) from None
-    if "networks" in needs and "local" in settings.networks and not settings.local_tokens:
+    if "networks" in needs and LOCAL in settings.networks and not settings.local_tokens:
         missing.append(_missing("local_tokens"))
     if "rpc_urls" in needs:
         without = [name for name in settings.networks if name not in settings.rpc_urls]
@@ -242,15 +304,15 @@ def _missing(name: str) -> str:
 
 
 def _check_providers(variable: str, urls: tuple[str, ...]) -> None:
-    """One to three, each at a host of its own: a provider must not attest itself."""
+    """One to three, each of an operator of its own: a provider must not attest itself."""
     if not 1 <= len(urls) <= PROVIDERS_MAX:
         raise ValueError(f"{variable}: give one to {PROVIDERS_MAX} URLs")
-    places = [(urlsplit(url).hostname, urlsplit(url).port) for url in urls]
-    for url, place in zip(urls, places, strict=True):
-        if urlsplit(url).scheme not in {"http", "https"} or place[0] is None:
-            raise ValueError(f"{variable}: give URLs that begin with http:// or https://")
-    if len(set(places)) != len(places):
-        raise ValueError(f"{variable}: each URL must be another operator's, two share a host")
+    try:
+        shared = why_not_independent(urls)
+    except ValueError as error:
+        raise ValueError(f"{variable}: {error}") from None
+    if shared is not None:
+        raise ValueError(f"{variable}: {shared}")
 
 
 def _fields(values: Mapping[str, str]) -> dict[str, Any]:
@@ -260,19 +322,22 @@ def _fields(values: Mapping[str, str]) -> dict[str, Any]:
         if text is not None:
             fields[name.lower()] = text
     for prefix in _PER_NETWORK:
-        found = {
-            name.removeprefix(prefix + "_").lower(): text
+        names = {
+            name.removesuffix("_FILE")
             for name, text in values.items()
             if name.startswith(prefix + "_") and text
         }
-        if found:
-            fields[prefix.lower()] = found
+        if names:
+            fields[prefix.lower()] = {
+                name.removeprefix(prefix + "_").lower(): _value(values, name)
+                for name in sorted(names)
+            }
     return fields
 
 
 def _value(values: Mapping[str, str], name: str) -> str | None:
     path = values.get(f"{name}_FILE")
-    if path:
+    if path and name != "NETWORKS":  # NETWORKS_FILE says what they are, not which are served
         try:
             return Path(path).read_text(encoding="utf-8").strip()
         except OSError as error:

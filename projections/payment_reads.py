@@ -60,6 +60,14 @@ class PaymentReads:
             )
             return [row[0] for row in await cursor.fetchall()]
 
+    async def expects(self, network: str) -> bool:
+        async with self._connections.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT FROM rm.payments WHERE status = 'pending' AND network = %s LIMIT 1",
+                (network,),
+            )
+            return await cursor.fetchone() is not None
+
 
 def _session_row(row: Row) -> tuple[SessionRow, tuple[int, ...]]:
     text, version, updated_position, created_at, position = row

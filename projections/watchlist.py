@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from application.reads import WATCH_LIST_MODEL
 from domain import events as e
 from projections.projection import Batch, Folded, Held, Projection
 from projections.table import Table
@@ -34,7 +35,7 @@ WATCH_LIST = Table(
 
 
 class WatchList(Projection):
-    name, version = "watch_list", 2
+    name, version = WATCH_LIST_MODEL, 2
     handles = frozenset({e.SessionCreated, e.ReceivingAddressSet, e.RefundWalletAssigned})
     tables = (WATCH_LIST,)
 

@@ -2,6 +2,9 @@
 
 Shapes  `addresses` gives one growing set a mode, shared by its callers and only ever added to:
         after the first call a refresh reads what is new since the last position, and no more.
+        When other tables are shown (a rebuild, a new version) all of it is read once more:
+        they may hold rows of old positions that the ones before had left out.
+Units   above ADDRESSES_MAX it goes on, slower and larger in proportion, and says so once a mode.
 Errors  ports.StoreUnavailable.
 """
 
@@ -9,19 +12,40 @@ import asyncio
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
+import structlog
+
 from domain.matching import AddressOwner
 from domain.networks import NetworkBook
 from domain.values import Mode
+from projections.address_set import AddressSet
 from projections.database import Connections
 from projections.pages import has_nul
 
+ADDRESSES_MAX = 1_000_000  # what was measured; nothing breaks above it
 CHANGES_MAX = 10_000  # rows a statement
+
+_OWNER = """
+SELECT purpose, subject_id, merchant_id FROM rm.watch_list WHERE mode = %s AND address = %s
+"""
+# Packed by the server: an object a row would cost more than all the rest.
+_NEW = """
+SELECT (SELECT schema FROM rm_admin.checkpoints WHERE name = 'watch_list' AND live),
+       count(*), max(position), string_agg(decode(substr(address, 3), 'hex'), ''::bytea)
+FROM (
+    SELECT address, position FROM rm.watch_list WHERE mode = %s AND position > %s
+    ORDER BY position LIMIT %s
+) AS new
+"""
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
 class _Watched:
-    addresses: set[str] = field(default_factory=set)
+    addresses: AddressSet = field(default_factory=AddressSet)
     position: int = 0
+    schema: str | None = None  # whose rows were read up to that position
+    warned: bool = False
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -29,18 +53,14 @@ class WatchListReads:
     def __init__(self, connections: Connections, networks: NetworkBook) -> None:
         self._connections = connections
         self._modes: dict[str, Mode] = {each.name: each.mode for each in networks.networks}
-        self._watched: dict[Mode, _Watched] = {"live": _Watched(), "test": _Watched()}
+        self._watched: dict[Mode, _Watched] = {}  # a process reads those of its networks only
 
     async def owner_of(self, network: str, address: str) -> AddressOwner | None:
         mode = self._modes.get(network)
         if mode is None or has_nul(address):
             return None
         async with self._connections.connection() as connection:
-            cursor = await connection.execute(
-                "SELECT purpose, subject_id, merchant_id FROM rm.watch_list "
-                "WHERE mode = %s AND address = %s",
-                (mode, address),
-            )
+            cursor = await connection.execute(_OWNER, (mode, address))
             row = await cursor.fetchone()
         if row is None:
             return None
@@ -52,22 +72,29 @@ class WatchListReads:
         mode = self._modes.get(network)
         if mode is None:
             return frozenset()
-        watched = self._watched[mode]
+        watched = self._watched.setdefault(mode, _Watched())
         async with watched.reading:
-            while await self._refresh(mode, watched) == CHANGES_MAX:
+            while await self._refresh(mode, watched):
                 pass
+        if len(watched.addresses) > ADDRESSES_MAX and not watched.warned:
+            watched.warned = True
+            log.warning(
+                "watch_list_large", mode=mode, addresses=len(watched.addresses), max=ADDRESSES_MAX
+            )
         return watched.addresses
 
-    async def _refresh(self, mode: Mode, watched: _Watched) -> int:
+    async def _refresh(self, mode: Mode, watched: _Watched) -> bool:
+        """One statement; whether there may be more to read."""
         async with self._connections.connection() as connection:
-            cursor = await connection.execute(
-                "SELECT address, position FROM rm.watch_list WHERE mode = %s AND position > %s "
-                "ORDER BY position LIMIT %s",
-                (mode, watched.position, CHANGES_MAX),
-            )
-            rows = await cursor.fetchall()
-        watched.addresses.update(address for address, _ in rows)
-        if rows:
+            cursor = await connection.execute(_NEW, (mode, watched.position, CHANGES_MAX))
+            row = await cursor.fetchone()
+        assert row is not None
+        schema, count, position, packed = row
+        if schema != watched.schema:
+            watched.schema, watched.position = schema, 0
+            return True
+        if count:
+            watched.addresses.add(packed)
             # One fact watches one address, so no row of this position is left behind.
-            watched.position = rows[-1][1]
-        return len(rows)
+            watched.position = position
+        return bool(count == CHANGES_MAX)

@@ -65,6 +65,8 @@ _MONEY = {  # facts of sessions and transfers
     "onchain_transfer.reversed": (_edge("sighting", None, "confirmed", "reversed"),),
     "network.reorg_detected": (_edge("reorg", None, "-", "told"),),
     "network.confirmation_policy_set": (_edge("policy", None, "- set", "set"),),
+    "network.halted": (_edge("halt", None, "- going", "halted"),),
+    "network.resumed": (_edge("halt", None, "halted", "going"),),
 }
 _PAYING = {  # facts of refunds, floats and books
     "refund.requested": (_edge("refund", None, "-", "requested"),),

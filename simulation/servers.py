@@ -14,12 +14,9 @@ from adapters.memory.chain_client import MemoryChainClient
 from adapters.memory.checkpoints import MemoryCheckpoints
 from adapters.memory.clock import SeededIds
 from adapters.memory.delivery_queue import MemoryDeliveryQueue, MemoryEndpointHealth
-from adapters.memory.ingest_store import (
-    MemoryChainHeads,
-    MemoryIngestStore,
-    MemoryParkedMessages,
-)
+from adapters.memory.ingest_store import MemoryChainHeads, MemoryIngestStore
 from adapters.memory.outgoing import MemoryOutgoing
+from adapters.memory.parked import MemoryParkedMessages
 from adapters.memory.reads import MemoryReads
 from adapters.memory.store import MemoryEventStore, MemoryLog
 from adapters.memory.vault import MemoryVault

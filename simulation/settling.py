@@ -164,7 +164,7 @@ def owed(servers: Servers) -> str | None:
 
 
 def _owed_on(servers: Servers, name: str) -> str | None:
-    chain, cursor = servers.chains[name], servers.ingest.standing(name)
+    chain, cursor = servers.chains[name], servers.ingest.cursor_of(name)
     if cursor is None or cursor.hash != chain.blocks[-1].header.hash:
         return f"the ingester of {name} is behind"
     if chain.mempool:

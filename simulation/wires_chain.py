@@ -8,7 +8,7 @@ Shapes  A provider's troubles are windows named "provider.<network>.<number>.<tr
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random  # noqa: TID251 - a window's own, seeded
 from typing import TypeVar
@@ -18,7 +18,7 @@ from eth_hash.auto import keccak
 from adapters.memory.chain import MemoryChain, MemorySource
 from adapters.memory.chain_client import FEES, MemoryChainClient
 from adapters.memory.chain_encoding import TRANSFER_TOPIC, address_bytes, hash_of, word
-from application.chain_source import Header, LogEntry, Tag, TxReceipt
+from application.chain_source import Header, Holding, LogEntry, RangeLogs, Tag, TxPlace, TxReceipt
 from application.outside import Receipt
 from application.ports import Unavailable
 from domain.networks import Finality, Network
@@ -66,6 +66,9 @@ class SourceWire:
     async def token_decimals(self, address: str) -> int | None:
         return await (await self._there()).token_decimals(address)
 
+    async def domain_separator(self, address: str) -> bytes | None:
+        return await (await self._there()).domain_separator(address)
+
     async def header(self, block: int | Tag) -> Header | None:
         source = await self._there()
         if isinstance(block, int) or block == "latest":
@@ -91,21 +94,27 @@ class SourceWire:
         return await (await self._there()).header_by_hash(block_hash)
 
     async def logs_of_block(
-        self, block_hash: str, tokens: Sequence[str], recipients: Sequence[str] | None
+        self, block_hash: str, tokens: Sequence[str], recipients: Collection[str] | None
     ) -> Sequence[LogEntry]:
         source = await self._there()
         told = await source.logs_of_block(block_hash, tokens, recipients)
         return self._embroidered(told, tokens, recipients, block_hash)
 
     async def logs_of_range(
-        self, first: int, last: int, tokens: Sequence[str], recipients: Sequence[str] | None
-    ) -> Sequence[LogEntry]:
+        self, first: int, last: int, tokens: Sequence[str], recipients: Collection[str] | None
+    ) -> RangeLogs:
         source = await self._there()
         told = await source.logs_of_range(first, last, tokens, recipients)
-        return self._embroidered(told, tokens, recipients, "0x" + "00" * 32)
+        return RangeLogs.of(self._embroidered(told.entries, tokens, recipients, "0x" + "00" * 32))
 
     async def receipts_of_block(self, block_hash: str) -> Sequence[TxReceipt]:
         return await (await self._there()).receipts_of_block(block_hash)
+
+    async def transaction_place(self, tx_hash: str) -> TxPlace | None:
+        return await (await self._there()).transaction_place(tx_hash)
+
+    async def balances(self, block_hash: str, holdings: Sequence[Holding]) -> Sequence[int]:
+        return await (await self._there()).balances(block_hash, holdings)
 
     # ------------------------------------------------------------ its troubles
 
@@ -136,7 +145,7 @@ class SourceWire:
         self,
         told: Sequence[LogEntry],
         tokens: Sequence[str],
-        recipients: Sequence[str] | None,
+        recipients: Collection[str] | None,
         block_hash: str,
     ) -> Sequence[LogEntry]:
         found = list(told)
@@ -194,9 +203,9 @@ def _forging(random: Random) -> Callable[[Sequence[TxReceipt]], Sequence[TxRecei
 
 
 def _made_up(
-    random: Random, tokens: Sequence[str], recipients: Sequence[str], block_hash: str
+    random: Random, tokens: Sequence[str], recipients: Collection[str], block_hash: str
 ) -> LogEntry:
-    to = random.choice(list(recipients))
+    to = random.choice(sorted(recipients))
     return LogEntry(
         block_number=random.randrange(1, 1_000),
         block_hash=block_hash,

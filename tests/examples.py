@@ -217,6 +217,16 @@ EXAMPLES: tuple[Event, ...] = (
             tiers=(AmountTier(from_usd=1000, rule=ConfirmationRule(tag="finalized")),),
         ),
     ),
+    e.NetworkHalted(
+        at=AT,
+        network="local",
+        cause="finality_violated",
+        detail="block 7 is another one than the block 7 that was final",
+        block_number=7,
+        our_hash="0x" + "07" * 32,
+        their_hash="0x" + "70" * 32,
+    ),
+    e.NetworkResumed(at=LATER, network="local", reason="two providers had a faulty release"),
     e.OnchainTransferConfirmed(
         at=LATER,
         report_number=2,

@@ -18,7 +18,7 @@ SERVICES: dict[str, Any] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if service.get("build")}
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 PROCESSES = {"api", "ingest", "settle", "project", "deliver", "sign", "work"}
-PER_NETWORK = re.compile(r"(RPC_URLS|CONFIRMATIONS|CONFIRMATION_POLICY|START_BLOCK)_[A-Z]+")
+PER_NETWORK = re.compile(r"(RPC_URLS|CONFIRMATIONS|CONFIRMATION_POLICY|START_BLOCK)_[A-Z_]+")
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -11,6 +11,7 @@ import pytest
 from application.deciders import (
     CLAIM,
     DELIVERY,
+    HALTS,
     MERCHANT,
     PAYMENT,
     POLICY,
@@ -26,7 +27,7 @@ from tests.examples import EXAMPLES
 ROOT = Path(__file__).parent.parent
 FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 60
-DECIDERS = (PAYMENT, REFUND, REFUND_FLOAT, TRANSFER, MERCHANT, DELIVERY, CLAIM, POLICY)
+DECIDERS = (PAYMENT, REFUND, REFUND_FLOAT, TRANSFER, MERCHANT, DELIVERY, CLAIM, POLICY, HALTS)
 # Facts on streams without an aggregate: written once, never decided about again.
 WRITTEN_ONCE = {"journal.entry_posted", "network.reorg_detected"}
 ROOMS = "domain application adapters projections chain_ingest api web workers simulation gateway bench tests"
@@ -94,6 +95,7 @@ def test_every_command_belongs_to_one_aggregate() -> None:
         commands.MerchantCommand,
         commands.DeliveryCommand,
         commands.ClaimCommand,
+        commands.HaltCommand,
     ]
     alone = [commands.SetConfirmationPolicy]  # the one command of its aggregate
     known = [kind for union in unions for kind in get_args(union)] + alone

@@ -34,6 +34,7 @@ Stage = Literal[
 STEPS_MAX = 12  # more confirmations than this are shown as one bar
 FINAL_STAGES = frozenset({"completed", "refunded", "cancelled"})
 PAYABLE_STAGES = frozenset({"pending", "partial"})
+AWAITING_STAGES = frozenset({"pending", "partial", "confirming"})
 CLAIMABLE_STAGES = frozenset({"pending", "partial", "expired"})
 
 
@@ -68,6 +69,7 @@ class Checkout:
     success_url: str | None
     cancel_url: str | None
     test_mode: bool
+    network_pending: bool = False  # it is read late at the moment
 
     @property
     def payable(self) -> bool:
@@ -76,6 +78,11 @@ class Checkout:
     @property
     def final(self) -> bool:
         return self.stage in FINAL_STAGES
+
+    @property
+    def awaits_network(self) -> bool:
+        """Whether what comes next is for the network to say."""
+        return self.stage in AWAITING_STAGES
 
     @property
     def expires_text(self) -> str:
@@ -114,7 +121,13 @@ class Checkout:
 
     def state(self) -> tuple[object, ...]:
         """What must differ for the page to be drawn again."""
-        return (self.version, self.stage, self.confirmations, self.arrivals)
+        return (
+            self.version,
+            self.stage,
+            self.confirmations,
+            self.arrivals,
+            self.network_pending,
+        )
 
 
 def checkout_of(

@@ -6,6 +6,7 @@ Errors  None for an id that is none of ours. An outage passes through as ports.U
 """
 
 from collections import OrderedDict
+from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -41,16 +42,21 @@ class Loader:
         head = await services.heads.head(session.network) if awaits_blocks(session) else None
         merchant = await self._merchant(session.merchant_id)
         strays = await services.inbox_reads.concerning(session, ARRIVALS_MAX)
-        return checkout_of(
+        now = services.clock.now()
+        checkout = checkout_of(
             session,
             version=version,
             merchant=merchant,
             strays=tuple(row.transfer for row in strays),
             head=head,
-            now=services.clock.now(),
+            now=now,
             networks=services.networks,
             write=services.write_address,
         )
+        if not checkout.awaits_network:
+            return checkout
+        standing = await services.heads.standing(session.network)
+        return replace(checkout, network_pending=standing is not None and standing.shown(now))
 
     async def _session(self, session_id: UUID) -> tuple[PaymentSession, int] | None:
         row = await self._services.session_reads.find(session_id)

@@ -40,6 +40,7 @@ class Seen:
 @dataclass(slots=True)
 class Post:
     report: StoredReport
+    created_at: datetime | None = None
     published_at: datetime | None = None
     publications: int = 0
     settled: bool = False

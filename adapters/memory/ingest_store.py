@@ -1,4 +1,4 @@
-"""An in-memory twin of the ingester's store, of its chain heads, and of parked messages.
+"""An in-memory twin of the ingester's store and of its chain heads.
 
 Shapes  As adapters/ingest_store.py: a write names the cursor it was decided upon. `settled` says
         whether a message id is in the consumer's inbox.
@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from adapters.ingest_store import REPUBLISH_SECONDS_MAX, parked_id
+from adapters.ingest_store import REPUBLISH_SECONDS_MAX
 from adapters.memory.ingest_rows import (
     Block,
     NetworkRows,
@@ -22,7 +22,8 @@ from adapters.memory.ingest_rows import (
     write_header,
     write_sightings,
 )
-from application.chain_messages import SOURCE
+from adapters.memory.standing import MemoryStandings
+from application.figures import Backlog
 from application.ingest import (
     BlockRef,
     CoveredRange,
@@ -38,9 +39,9 @@ from application.ingest import (
     StoredReport,
     Terms,
 )
-from application.outside import BusMessage, ParkedMessage
-from application.ports import Clock, StoreUnavailable
+from application.ports import StoreUnavailable
 from application.reads import Passed
+from application.standing import Standing
 from domain.networks import Finality
 
 _DOUBLINGS_MAX = 20
@@ -59,8 +60,9 @@ class MemoryLease:
             del self._leaders[self._network]
 
 
-class MemoryIngestStore:
+class MemoryIngestStore(MemoryStandings):
     def __init__(self, *, settled: Callable[[str], bool] | None = None) -> None:
+        super().__init__()
         self.outage = False
         self.lose_answer = False
         self.leaders: dict[str, MemoryLease] = {}  # a test takes a lease away by deleting it
@@ -183,7 +185,7 @@ class MemoryIngestStore:
 
     async def pass_blocks(self, passage: Passage) -> Cursor:
         ref = passage.header.ref
-        held = self._move(passage.network, passage.cursor, ref, passage.reports)
+        held = self._move(passage.network, passage.cursor, ref, passage.reports, passage.at)
         write_header(held, passage.header)
         write_sightings(held, passage.sightings)
         confirm(held, passage.confirmed)
@@ -192,7 +194,9 @@ class MemoryIngestStore:
 
     async def orphan(self, orphaning: Orphaning) -> Cursor:
         fork = orphaning.fork
-        held = self._move(orphaning.network, orphaning.cursor, fork, orphaning.reports)
+        held = self._move(
+            orphaning.network, orphaning.cursor, fork, orphaning.reports, orphaning.at
+        )
         for block in held.blocks.values():
             block.canonical = block.canonical and block.header.ref.number <= fork.number
         for seen in held.seen.values():
@@ -210,7 +214,7 @@ class MemoryIngestStore:
     async def reexamine(self, reexamination: Reexamination) -> Cursor:
         again = reexamination
         stays = BlockRef(again.cursor.number, again.cursor.hash, "")
-        held = self._move(again.network, again.cursor, stays, again.reports)
+        held = self._move(again.network, again.cursor, stays, again.reports, again.at)
         write_header(held, again.header)
         write_sightings(held, again.sightings)
         number = again.header.ref.number
@@ -230,12 +234,17 @@ class MemoryIngestStore:
 
     async def confirm(self, ripening: Ripening) -> Cursor:
         stays = BlockRef(ripening.cursor.number, ripening.cursor.hash, "")
-        held = self._move(ripening.network, ripening.cursor, stays, ripening.reports)
+        held = self._move(ripening.network, ripening.cursor, stays, ripening.reports, ripening.at)
         confirm(held, ripening.confirmed)
         return self._answered(held)
 
     def _move(
-        self, network: str, before: Cursor, to: BlockRef, reports: Sequence[StoredReport]
+        self,
+        network: str,
+        before: Cursor,
+        to: BlockRef,
+        reports: Sequence[StoredReport],
+        at: datetime | None = None,
     ) -> NetworkRows:
         self._insist_on_service()
         held = self._networks[network]
@@ -243,7 +252,7 @@ class MemoryIngestStore:
             raise CursorMoved(network)
         last = reports[-1].report_number if reports else before.report_number
         held.cursor = Cursor(to.number, to.hash, last, before.anchor)
-        held.outbox += [Post(report) for report in reports]
+        held.outbox += [Post(report, at) for report in reports]
         return held
 
     def _answered(self, held: NetworkRows) -> Cursor:
@@ -287,8 +296,8 @@ class MemoryIngestStore:
         """Every report ever made, in order."""
         return [post.report for post in self._outbox(network)]
 
-    def standing(self, network: str) -> Cursor | None:
-        """Where a network stands, for those who look from outside."""
+    def cursor_of(self, network: str) -> Cursor | None:
+        """How far a network has come, for those who look from outside."""
         held = self._networks.get(network)
         return None if held is None else held.cursor
 
@@ -302,6 +311,18 @@ class MemoryIngestStore:
             and (post.settled or self._settled(post.report.message_id))
             for post in self._outbox(network)
         )
+
+    def backlog(self, network: str) -> Backlog:
+        """What nobody has published, and what nobody has recorded or parked."""
+        waiting = [
+            post
+            for post in self._outbox(network)
+            if post.published_at is None
+            or not (post.settled or self._settled(post.report.message_id))
+        ]
+        made = (post.created_at for post in waiting if post.created_at is not None)
+        unpublished = sum(post.published_at is None for post in waiting)
+        return Backlog(unpublished, len(waiting) - unpublished, min(made, default=None))
 
     def passed_blocks(self, network: str) -> list[PassedHeader]:
         return self._canonical(network)
@@ -330,6 +351,9 @@ class MemoryChainHeads:
         cursor = await self._store.cursor(network)
         return None if cursor is None else cursor.number
 
+    async def standing(self, network: str) -> Standing | None:
+        return await self._store.standing(network)
+
     async def passed(self, network: str) -> Passed | None:
         cursor = await self._store.cursor(network)
         if cursor is None:
@@ -344,27 +368,3 @@ class MemoryChainHeads:
             self._store.unrecorded_from(network),
             None if oldest is None else oldest.time,
         )
-
-
-class MemoryParkedMessages:
-    """application.outside.ParkedMessages."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._parked: dict[tuple[str, str], ParkedMessage] = {}
-
-    async def park(self, source: str, message: BusMessage, error: str) -> None:
-        key = (source, parked_id(message))
-        parked = ParkedMessage(*key, message.subject, message.data, error, self._clock.now())
-        self._parked.setdefault(key, parked)
-
-    async def list(self, limit: int) -> Sequence[ParkedMessage]:
-        newest = sorted(self._parked.values(), key=lambda each: each.at, reverse=True)
-        return newest[:limit]
-
-    def all_parked(self) -> Sequence[ParkedMessage]:
-        """Oldest first."""
-        return tuple(self._parked.values())
-
-    def holds(self, message_id: str) -> bool:
-        return (SOURCE, message_id) in self._parked

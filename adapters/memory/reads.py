@@ -34,6 +34,7 @@ from application.reads import (
     TransferRow,
     TrialBalance,
 )
+from application.standing import Standing
 from domain import payment, transfer
 from domain.matching import AddressOwner, concerns
 from domain.networks import NetworkBook
@@ -90,6 +91,10 @@ class MemorySessionReads:
         ]
         due.sort(key=lambda session: session.expires_at)
         return [session.session_id for session in due[:limit]]
+
+    async def expects(self, network: str) -> bool:
+        rows = (await self._follower.models()).sessions.values()
+        return any((r.session.status, r.session.network) == ("pending", network) for r in rows)
 
 
 def _asked_for(query: SessionQuery, session: payment.PaymentSession) -> bool:
@@ -325,7 +330,10 @@ class MemoryProgress:
         del projection  # they all stand at the same place
         return (await self._follower.models()).position
 
-    async def wait_for(self, position: int, *, timeout_seconds: float) -> bool:
+    async def wait_for(
+        self, position: int, *, timeout_seconds: float, projection: str | None = None
+    ) -> bool:
+        del projection
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + timeout_seconds
         while (await self._follower.models()).position < position:
@@ -339,12 +347,16 @@ class MemoryHeads:
     def __init__(self) -> None:
         self.numbers: dict[str, int] = {}
         self.passages: dict[str, Passed] = {}
+        self.standings: dict[str, Standing] = {}
 
     async def head(self, network: str) -> int | None:
         return self.numbers.get(network)
 
     async def passed(self, network: str) -> Passed | None:
         return self.passages.get(network)
+
+    async def standing(self, network: str) -> Standing | None:
+        return self.standings.get(network)
 
 
 class MemoryReads:

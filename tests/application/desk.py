@@ -21,6 +21,7 @@ from application.deciders import MERCHANT, PAYMENT, TRANSFER, transfer_stream_id
 from application.handling import Handler, UnitOfWork
 from application.inbox import Inbox
 from application.ports import Batch, Context, Recorded, Stream
+from application.reads import WATCH_LIST_MODEL
 from application.refunds import Refunds
 from application.settlement import Settlement
 from domain import commands as c
@@ -72,8 +73,11 @@ class Watched(dict[str, AddressOwner]):
         assert projection
         return 0
 
-    async def wait_for(self, position: int, *, timeout_seconds: float) -> bool:
+    async def wait_for(
+        self, position: int, *, timeout_seconds: float, projection: str | None = None
+    ) -> bool:
         assert position >= 0
+        assert projection == WATCH_LIST_MODEL
         return timeout_seconds > 0
 
 

@@ -16,6 +16,7 @@ from application.chain_messages import (
 )
 from application.deciders import PAYMENT, REFUND_FLOAT, TRANSFER, float_id, transfer_stream_id
 from application.ports import Stream, Unavailable
+from application.reads import WATCH_LIST_MODEL
 from application.settlement import Settlement
 from domain.events import JournalEntryPosted, ReorgDetected, Sighting
 from domain.matching import AddressOwner
@@ -195,8 +196,11 @@ class Lagging:
             return None
         return await self._reads.watch_list.owner_of(network, address)
 
-    async def wait_for(self, position: int, *, timeout_seconds: float) -> bool:
+    async def wait_for(
+        self, position: int, *, timeout_seconds: float, projection: str | None = None
+    ) -> bool:
         del timeout_seconds
+        assert projection == WATCH_LIST_MODEL
         self._caught_up = self._catches_up and position > 0
         return self._caught_up
 

@@ -84,7 +84,7 @@ class Rig:
         """Decode, record in the inbox, and only then ack: as the settlement worker does."""
         try:
             messages = await self.bus.pull(
-                report_subjects("local"), "rig", limit=100, wait_seconds=0.05
+                report_subjects(self.network.name), "rig", limit=100, wait_seconds=0.05
             )
         except Unavailable:
             await asyncio.sleep(0.1)
@@ -119,7 +119,7 @@ class Rig:
         return [report for report in self.reports if isinstance(report, TransferReport)]
 
     async def passed(self) -> int:
-        cursor = await self.store.cursor("local")
+        cursor = await self.store.cursor(self.network.name)
         return 0 if cursor is None else cursor.number
 
     async def until_passed(self, number: int) -> None:

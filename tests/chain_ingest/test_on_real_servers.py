@@ -16,8 +16,8 @@ from application.chain_messages import (
     ReorgReport,
 )
 from chain_ingest import outbox as outbox_module
+from chain_ingest.admission import Misconfigured
 from chain_ingest.coverage import close
-from chain_ingest.providers import Misconfigured
 from domain.networks import ConfirmationPolicy
 from gateway.embedded import Embedded
 from gateway.embedded_anvil import Anvil
@@ -286,7 +286,7 @@ async def test_a_provider_of_the_wrong_chain_refuses_to_start(
     await rig.stop()
     rig.urls = [rig.urls[0], url]
     await rig.start()
-    with pytest.raises(Misconfigured, match=r"p1: serves chain 1, not 31337"):
+    with pytest.raises(Misconfigured, match=r"p1: chain id: it says 1, expected 31337"):
         await rig._running  # type: ignore[misc]  # it has just been started
     rig._running = None
 

@@ -9,8 +9,9 @@ from adapters.memory.chain import FINAL_BLOCKS, MemoryChain, MemorySource
 from adapters.memory.chain_encoding import transfer_log
 from adapters.memory.clock import FakeClock
 from application.chain_source import ReceiptLog, TxReceipt
+from chain_ingest.admission import Misconfigured
 from chain_ingest.health import FAILURES_UNTIL_DOWN, PAUSE_SECONDS_MAX, QUARANTINE_SECONDS
-from chain_ingest.providers import Agreed, Misconfigured, NoQuorum, Providers, Unprovable
+from chain_ingest.providers import Agreed, NoQuorum, Providers, Unprovable
 from tests.chain_ingest.world import DEPOSIT, LOCAL, PAYER, START, USDC
 
 
@@ -234,11 +235,13 @@ async def test_a_provider_of_another_chain_refuses_to_start() -> None:
     panel = Panel(2)
     other = LOCAL.model_copy(update={"chain_id": 1})
     panel.sources[1].chain = MemoryChain(other, START)
-    with pytest.raises(Misconfigured, match="p1: serves chain 1, not 31337"):
+    with pytest.raises(Misconfigured, match="p1: chain id: it says 1, expected 31337"):
         await panel.providers.check()
 
 
-@pytest.mark.parametrize(("decimals", "said"), [(18, "18 decimals"), (None, "no token USDC")])
+@pytest.mark.parametrize(
+    ("decimals", "said"), [(18, "it says 18, expected 6"), (None, "no such token")]
+)
 async def test_a_token_that_is_not_what_we_think_refuses_to_start(
     decimals: int | None, said: str
 ) -> None:

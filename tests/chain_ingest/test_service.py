@@ -8,7 +8,7 @@ import pytest
 from application.handling import Handler
 from application.policies import Policies
 from application.ports import StoreUnavailable
-from chain_ingest.providers import Misconfigured
+from chain_ingest.admission import Misconfigured
 from chain_ingest.service import LEASE_CHECK_SECONDS, STANDBY_SECONDS, Ingester
 from tests.chain_ingest.world import World
 
@@ -115,7 +115,7 @@ async def test_outages_of_everything_are_outlived() -> None:
 async def test_a_provider_of_the_wrong_chain_ends_the_process_with_the_reason() -> None:
     world = World()
     world.sources[0].decimals = 18
-    with pytest.raises(Misconfigured, match="USDC has 18 decimals"):
+    with pytest.raises(Misconfigured, match=r"USDC .*it says 18, expected 6"):
         await ingester(world).run(asyncio.Event())
     assert world.store.leaders == {}
 

@@ -159,11 +159,11 @@ async def test_a_tag_that_nobody_serves_takes_no_provider_out_of_service() -> No
 
 
 async def test_a_tag_is_asked_for_only_while_somebody_waits_and_once_a_block_time() -> None:
-    world = World(network(), sources=3)
+    world = World(network(FINAL.model_copy(update={"tag": "safe"})), sources=3)
     asked: list[object] = []
     for source in world.sources:
-        source.tags["finalized"] = 0
-        _listen(source, asked)
+        source.tags["safe"] = 0
+        _listen(source, asked, "safe")
     await world.mine_and_follow(5)
     world.clock.advance(60)
     await world.mine_and_follow(5)
@@ -173,8 +173,8 @@ async def test_a_tag_is_asked_for_only_while_somebody_waits_and_once_a_block_tim
     world.clock.advance(1)
     for _ in range(5):
         await world.mine_and_follow(4)
-    assert asked == ["finalized"] * 3, "one question to each provider"
-    await tag(world, 30, 30, 30)
+    assert asked == ["safe"] * 3, "one question to each provider"
+    await tag(world, 30, 30, 30, name="safe")
     assert world.said() == ["observed", "confirmed"]
     asked.clear()
     world.clock.advance(60)
@@ -182,27 +182,31 @@ async def test_a_tag_is_asked_for_only_while_somebody_waits_and_once_a_block_tim
     assert asked == []
 
 
-def _listen(source: object, asked: list[object]) -> None:
+def _listen(source: object, asked: list[object], tag: str) -> None:
     header = source.header  # type: ignore[attr-defined]  # a MemorySource
 
     async def listening(block: object) -> object:
-        if not isinstance(block, int) and block != "latest":
+        if block == tag:
             asked.append(block)
         return await header(block)
 
     source.header = listening  # type: ignore[attr-defined]  # as above
 
 
-async def test_a_policy_without_tags_asks_for_none() -> None:
+async def test_what_is_final_is_asked_for_once_a_minute_whoever_waits() -> None:
     world = World(STRICT, sources=2)
     asked: list[object] = []
     for source in world.sources:
-        _listen(source, asked)
+        _listen(source, asked, "safe")
+        _listen(source, asked, "finalized")
     world.pay(1)
-    await world.mine_and_follow(2)
-    world.clock.advance(60)
-    await world.follow()
-    assert asked == []
+    for _ in range(3):
+        await world.mine_and_follow(20)
+        world.clock.advance(19)
+    assert asked == ["finalized"] * 2, "once each provider"
+    world.clock.advance(3)
+    await world.mine_and_follow()
+    assert asked == ["finalized"] * 4
 
 
 async def test_tiers_and_tags_work_together_and_a_restart_forgets_neither() -> None:

@@ -1,6 +1,6 @@
 """A chain, its providers, a store and a bus in memory, and an ingester over them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from adapters.memory.bus import MemoryBus
@@ -9,14 +9,21 @@ from adapters.memory.clock import FakeClock, SeededIds
 from adapters.memory.ingest_store import MemoryIngestStore
 from adapters.memory.store import MemoryEventStore
 from application.chain_messages import ChainReport, TransferReport, decode_report
+from application.chain_source import ChainSource
+from application.halts import Halts
 from application.handling import Handler
 from application.policies import Policies
+from application.reads import WATCH_LIST_MODEL
 from chain_ingest.follower import Follower
+from chain_ingest.halting import LOOK_SECONDS
 from chain_ingest.outbox import OutboxPublisher
 from chain_ingest.passing import Passing
 from chain_ingest.providers import Providers
+from chain_ingest.rest import Rest
+from chain_ingest.tally import Tally
 from chain_ingest.terms import Policy
 from chain_ingest.watch import Watch
+from domain.halts import NetworkHalts
 from domain.networks import ConfirmationPolicy, Network, Token, local_network
 
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -49,8 +56,11 @@ class Watched:
     async def head(self) -> int:
         return 1
 
-    async def wait_for(self, _: int, *, timeout_seconds: float) -> bool:
+    async def wait_for(
+        self, _: int, *, timeout_seconds: float, projection: str | None = None
+    ) -> bool:
         assert timeout_seconds > 0
+        assert projection == WATCH_LIST_MODEL
         return not self.behind
 
     async def position(self, _: str) -> int:
@@ -70,15 +80,19 @@ class World:
         self.log = MemoryEventStore(ids=SeededIds(1), clock=self.clock)
         self.bus = MemoryBus(self.clock)
         self.watched = Watched()
+        self.asked: Sequence[ChainSource] = self.sources  # or something around them
+        self.tally = Tally()
         self._start_block = start_block
         self.restart()
 
     def restart(self) -> None:
         """A new process: nothing is remembered but what the store holds."""
-        providers = Providers(self.network, self.sources, self.clock)
+        providers = Providers(self.network, self.asked, self.clock, self.tally)
         self.outbox = OutboxPublisher(self.network.name, self.store, self.bus, self.clock)
         policy = Policy(self.network, Policies(Handler(self.log, self.clock)), self.store)
-        passing = Passing(self.network, self.store, policy, self.outbox, self.bus, self.clock)
+        passing = Passing(
+            self.network, self.store, policy, self.outbox, self.bus, self.clock, self.tally
+        )
         self.follower = Follower(
             self.network,
             providers,
@@ -88,7 +102,24 @@ class World:
             passing,
             self.clock,
             start_block=self._start_block,
+            rest=self.rest(),
         )
+
+    def rest(self) -> Rest | None:
+        """None: it never rests."""
+        return None
+
+    async def halts(self) -> NetworkHalts:
+        return await self._halts.of(self.network.name)
+
+    async def resume(self) -> None:
+        """What an operator does, and the time until the ingester notices."""
+        await self._halts.resume(self.network, "looked into it", "operator:test")
+        self.clock.advance(LOOK_SECONDS)
+
+    @property
+    def _halts(self) -> Halts:
+        return Halts(Handler(self.log, self.clock))
 
     async def follow(self) -> None:
         """Step until there is nothing to do."""

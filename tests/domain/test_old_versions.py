@@ -9,6 +9,7 @@ import pytest
 from application.deciders import (
     CLAIM,
     DELIVERY,
+    HALTS,
     MERCHANT,
     PAYMENT,
     POLICY,
@@ -227,6 +228,7 @@ HISTORIES: tuple[tuple[Decider[Any, Any], tuple[str, ...], Callable[[Any], bool]
         lambda s: (set(s.sessions), s.transfers) == ({SESSION_ID}, {SEEN.transfer_id: 1}),
     ),
     (POLICY, ("network.confirmation_policy_set",), lambda s: s.newest.version == 2),
+    (HALTS, ("network.halted", "network.resumed"), lambda s: (s.halt, s.resumed) == (None, 1)),
 )
 BY_THEMSELVES = {"journal.entry_posted", "network.reorg_detected"}  # nothing is folded from them
 

@@ -2,16 +2,19 @@
 
 import asyncio
 import shutil
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import orjson
 import pytest
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
+from chain_ingest import halting
 from gateway import bootstrap, settings
 from gateway.http import ApiFailed
 from gateway.local_chain import USDC
@@ -47,6 +50,52 @@ async def test_a_payment_completes_and_its_webhook_verifies(running: Running) ->
     told = await running.webhook("payment.completed", session)
     assert told.message["data"]["tx_hash"] == tx_hash
     assert not running.receiver.refused
+
+
+async def test_the_networks_are_shown_stopped_and_let_go_on(
+    running: Running, module_folder: Path
+) -> None:
+    async def gateway(*arguments: str) -> str:
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "gateway", "networks", *arguments),
+            *("--folder", str(module_folder)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        said, _ = await child.communicate()
+        return said.decode()
+
+    async def shown(field: str) -> Any:
+        return orjson.loads(await gateway("--json"))[field]
+
+    async def read_to_the_head() -> bool:
+        await running.chain.mine()
+        line = orjson.loads(await gateway("--json"))
+        return line["trouble"] is None and line["lag_blocks"] == 0 and line["head"] > 0
+
+    session = await running.open()  # while nobody waits the ingester rests
+    await eventually(read_to_the_head)
+    assert await shown("single_provider") is True
+    decided = ("local", "--reason", "a drill", "--actor", "ann")
+    assert "is halted since" in await gateway("halt", *decided)
+    assert await shown("state") == "halted"
+    await running.pay(session)
+    await asyncio.sleep(halting.LOOK_SECONDS + 1)
+    head = await shown("head")
+    await running.chain.mine(3)
+    assert await shown("head") == head
+    assert "goes on" in await gateway("resume", *decided)
+    assert "not halted" in await gateway("resume", *decided)
+    told = [
+        orjson.loads(line)
+        for line in (await gateway("history", "local", "--json")).split("\n")[:-1]
+    ]
+    assert [(each["what"], each["by"]) for each in told] == [
+        ("network.halted", "operator:ann"),
+        ("network.resumed", "operator:ann"),
+    ]
+    assert "a drill" in await gateway("history", "local")
+    await running.complete(session)
 
 
 async def test_another_token_with_the_same_symbol_is_not_credited(running: Running) -> None:

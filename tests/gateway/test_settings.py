@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from domain.networks import ETHEREUM
+from domain.networks import ETHEREUM, KNOWN_NETWORKS
 from gateway import serve
 from gateway.local import PROCESSES, _only_needed
 from gateway.settings import SettingsError, load
@@ -41,15 +41,28 @@ def test_an_environment_becomes_one_frozen_model() -> None:
         ("MASTER_KEY", "%%%", "MASTER_KEY: must be 32 random bytes"),
         ("NETWORKS", "dogechain", "NETWORKS: 'dogechain' is none of"),
         ("NETWORKS", "polygon", "RPC_URLS_POLYGON: is not set"),
+        ("NETWORKS", "local,polygon,local", "NETWORKS: 'local' is there twice"),
         ("RPC_URLS_POLYGN", "http://one", "RPC_URLS: 'polygn' is none of"),
         ("CONFIRMATIONS_POLYGN", "3", "CONFIRMATIONS: 'polygn' is none of"),
         ("RPC_URLS_LOCAL", "nonsense", "RPC_URLS_LOCAL: give URLs that begin with"),
         (
             "RPC_URLS_LOCAL",
             "http://a:1/x,http://a:1/y",
-            "RPC_URLS_LOCAL: each URL must be another",
+            "RPC_URLS_LOCAL: number 1 (a:1) and number 2 (a:1) are one operator's",
         ),
         ("RPC_URLS_LOCAL", "http://a,http://b,http://c,http://d", "RPC_URLS_LOCAL: give one to 3"),
+        ("RPC_URLS_LOCAL", "http://a:port", "RPC_URLS_LOCAL: "),
+        (
+            "RPC_URLS_BASE_SEPOLIA",
+            "https://a.infura.io/v3/k,https://b.g.alchemy.com/v2/k,https://c.metamask.io",
+            "BASE_SEPOLIA: number 1 (infura.io) and number 3 (metamask.io) are one operator's, Inf",
+        ),
+        ("RPC_URLS_LOCAL_FILE", "/nowhere/urls", "RPC_URLS_LOCAL_FILE: cannot read /nowhere/urls"),
+        (
+            "NETWORKS_FILE",
+            "/nowhere/networks.toml",
+            "NETWORKS_FILE: cannot read /nowhere/networks",
+        ),
         ("LOCAL_TOKENS", "USDC", "LOCAL_TOKENS: 'USDC' is not SYMBOL=0xADDRESS"),
         ("LOCAL_TOKENS", "", "LOCAL_TOKENS: is not set"),
         ("API_PORT", "70000", "API_PORT: "),
@@ -89,6 +102,18 @@ def test_an_environment_becomes_one_frozen_model() -> None:
             )
         ),
         ("START_BLOCK_LOCAL", "-1", "START_BLOCK_LOCAL: "),
+        ("METRICS_PORT", "70000", "METRICS_PORT: "),
+        ("INGEST_RESTS", "sometimes", "INGEST_RESTS: "),
+        (
+            "RPC_USD_PER_MILLION_CALLS_LOCAL",
+            "0.45",
+            "RPC_USD_PER_MILLION_CALLS_LOCAL: give one for each of RPC_URLS_LOCAL",
+        ),
+        (
+            "RPC_USD_PER_MILLION_CALLS_LOCAL",
+            "0.45,cheap",
+            "RPC_USD_PER_MILLION_CALLS_LOCAL: must be dollars for a million calls",
+        ),
         ("AMOUNT_MAX", "1e9", "AMOUNT_MAX: must be dollars and cents"),
         ("AMOUNT_MAX", "0.00", "AMOUNT_MAX: must be dollars and cents above zero"),
         ("SIGNER_MAX_PER_DAY", "abc", "SIGNER_MAX_PER_DAY: must be dollars and cents"),
@@ -162,6 +187,31 @@ def test_a_value_may_come_from_a_file(tmp_path: Path) -> None:
     assert settings.master_key_bytes() == bytes(range(32))
 
 
+def test_the_urls_of_a_network_may_come_from_a_file_as_they_hold_keys(tmp_path: Path) -> None:
+    path = tmp_path / "urls"
+    path.write_text("https://one.example.com/key,https://two.example.net/key\n", encoding="utf-8")
+    given = {**GOOD, "NETWORKS": "local,op_sepolia", "RPC_URLS_OP_SEPOLIA_FILE": str(path)}
+    settings = load(given, needs=NEEDS)
+    assert len(settings.rpc_urls["op_sepolia"]) == 2
+    assert [network.chain_id for network in settings.book().networks] == [31337, 11155420]
+
+
+def test_every_built_in_network_can_be_served_with_variables_of_its_own() -> None:
+    names = [network.name for network in KNOWN_NETWORKS]
+    urls = {f"RPC_URLS_{name.upper()}": "https://one.example.com" for name in names}
+    policies = {f"CONFIRMATION_POLICY_{name.upper()}": "7" for name in names}
+    book = load({**urls, **policies, "NETWORKS": ",".join(names)}, needs=("rpc_urls",)).book()
+    assert [network.name for network in book.networks] == names
+    assert {network.policy.blocks for network in book.networks} == {7}
+
+
+def test_a_fork_of_a_known_chain_may_be_the_local_one_but_not_beside_it() -> None:
+    forked = {**GOOD, "LOCAL_CHAIN_ID": "137", "RPC_URLS_POLYGON": "https://one.example.com"}
+    assert load(forked).book().get("local").chain_id == 137
+    with pytest.raises(SettingsError, match="LOCAL_CHAIN_ID: 137 is polygon's"):
+        load({**forked, "NETWORKS": "polygon,local"})
+
+
 def test_the_signer_gets_its_own_secrets_and_no_others() -> None:
     given = {
         **GOOD,
@@ -185,3 +235,14 @@ def test_the_signer_gets_its_own_secrets_and_no_others() -> None:
 def test_migrations_and_keystore_need_no_network() -> None:
     settings = load({"DATABASE_URL_OWNER": "postgresql://o@db/x"}, needs=("database_url_owner",))
     assert settings.secret("database_url_owner") == "postgresql://o@db/x"
+
+
+def test_figures_are_shown_only_when_a_port_is_given_and_then_to_this_machine() -> None:
+    settings = load(GOOD)
+    assert (settings.metrics_port, settings.metrics_host) == (None, "127.0.0.1")
+    assert load({**GOOD, "METRICS_PORT": "9464"}).metrics_port == 9464
+
+
+def test_prices_stay_the_text_they_are_given_as() -> None:
+    settings = load({**GOOD, "RPC_USD_PER_MILLION_CALLS_LOCAL": "0.45, 0"})
+    assert settings.rpc_usd_per_million_calls["local"] == ("0.45", "0")

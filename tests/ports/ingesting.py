@@ -7,13 +7,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from adapters.chain_heads import PostgresChainHeads
-from adapters.ingest_store import PostgresIngestStore, PostgresParkedMessages
+from adapters.ingest_store import PostgresIngestStore
 from adapters.memory.clock import FakeClock
 from adapters.memory.ingest_store import (
     MemoryChainHeads,
     MemoryIngestStore,
-    MemoryParkedMessages,
 )
+from adapters.memory.parked import MemoryParkedMessages
+from adapters.parked import PostgresParkedMessages
 from adapters.postgres import Postgres
 from application.ingest import (
     BlockRef,

@@ -100,6 +100,8 @@ def test_every_fact_on_a_folded_stream_is_handled_by_its_projection() -> None:
         e.PaymentClaimMade,
         e.PaymentClaimTransferSeen,  # claims are read by those who decide, from the log
         e.ConfirmationPolicySet,  # and so are policies
+        e.NetworkHalted,
+        e.NetworkResumed,  # whether a network stands still: its standing says so
     )
     handled = {kind for projection in PROJECTIONS for kind in projection.handles}
     assert {type(event) for event in EXAMPLES} - handled == set(without_a_row)

@@ -131,6 +131,17 @@ async def test_only_open_sessions_whose_window_has_closed_are_due_to_expire(
     assert [each.int for each in await reads.sessions.due_to_expire(now, 1)] == [2]
 
 
+async def test_a_network_is_expected_to_be_paid_on_while_a_session_is_open_there(
+    reads: Given,
+) -> None:
+    assert not await reads.sessions.expects("local")
+    await reads.append(session_stream(1), created(1))
+    assert await reads.sessions.expects("local")
+    assert not await reads.sessions.expects("other")
+    await reads.append(session_stream(1), e.SessionCancelled(at=AT), after=1)
+    assert not await reads.sessions.expects("local")
+
+
 async def test_what_is_due_on_one_network_is_not_crowded_out_by_another(reads: Given) -> None:
     for number, network in ((1, "other"), (2, "local"), (3, "other")):
         await reads.append(session_stream(number), created(number, network=network))

@@ -1,0 +1,43 @@
+"""Which addresses the hourly reconcile reads: application.reconciling.AddressesToCheck.
+
+Errors  ports.StoreUnavailable.
+"""
+
+from collections.abc import Sequence
+
+from application.reconciling import WatchedAddress
+from domain.networks import NetworkBook
+from projections.database import Connections
+
+_AWAITING = """
+SELECT state::jsonb ->> 'deposit_address' FROM rm.payments
+WHERE status = 'pending' AND network = %s AND state::jsonb ->> 'pay_by' = 'deposit_address'
+ORDER BY expires_at DESC, position DESC LIMIT %s
+"""
+_BELOW = """
+SELECT address, purpose, position FROM rm.watch_list
+WHERE mode = %s AND (%s = 0 OR position < %s) ORDER BY position DESC LIMIT %s
+"""
+
+
+class ToCheckReads:
+    def __init__(self, connections: Connections, networks: NetworkBook) -> None:
+        self._connections = connections
+        self._networks = networks
+
+    async def awaiting(self, network: str, limit: int) -> Sequence[WatchedAddress]:
+        async with self._connections.connection() as connection:
+            cursor = await connection.execute(_AWAITING, (network, limit))
+            rows = await cursor.fetchall()
+        return [WatchedAddress(address, "payment_session") for (address,) in rows]
+
+    async def below(
+        self, network: str, position: int, limit: int
+    ) -> tuple[Sequence[WatchedAddress], int]:
+        mode = self._networks.get(network).mode
+        async with self._connections.connection() as connection:
+            cursor = await connection.execute(_BELOW, (mode, position, position, limit + 1))
+            rows = await cursor.fetchall()
+        chosen, more = rows[:limit], len(rows) > limit
+        found = [WatchedAddress(address, purpose) for address, purpose, _ in chosen]
+        return found, chosen[-1][2] if more else 0
