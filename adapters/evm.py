@@ -20,6 +20,7 @@ from adapters.evm_decoding import (
     decode_outside_receipt,
     decode_receipts,
     hex_of,
+    place,
     quantity,
 )
 from adapters.evm_errors import suggested_range
@@ -52,6 +53,8 @@ _BALANCE_OF = "0x70a08231"
 _TRANSFER = "0xa9059cbb"
 _WRONG_PARAMETER_CODE = -32602
 _NO_BLOCK = re.compile(r"(block|header) not found|unknown block", re.IGNORECASE)
+REASON_CHARACTERS_MAX = 500
+_MISSHAPEN = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
 _CUT_BY_SIZE = ("too_large", "timeout", "range_refused", "refused")
 
 __all__ = ["TIMEOUT_SECONDS", "EvmClient", "RpcRefused"]
@@ -81,7 +84,7 @@ class EvmClient:
     # ------------------------------------------------------------ blocks, for the ingester
 
     async def chain_id(self) -> int:
-        return quantity(await self.call("eth_chainId"))
+        return await self._counted(place, "eth_chainId")
 
     async def token_decimals(self, address: str) -> int | None:
         word = await self._word_at(address, _DECIMALS)
@@ -140,7 +143,7 @@ class EvmClient:
         if answer is None:
             return None
         return self._decoded(
-            lambda: TxPlace(quantity(answer["blockNumber"]), hex_of(answer["blockHash"], 32))
+            lambda: TxPlace(place(answer["blockNumber"]), hex_of(answer["blockHash"], 32))
         )
 
     async def balances(self, block_hash: str, holdings: Sequence[Holding]) -> Sequence[int]:
@@ -154,7 +157,7 @@ class EvmClient:
     # ------------------------------------------------------------ paying out
 
     async def head_number(self) -> int:
-        return quantity(await self.call("eth_blockNumber"))
+        return await self._counted(place, "eth_blockNumber")
 
     async def block_hash(self, number: int) -> str | None:
         block = await self.call("eth_getBlockByNumber", hex(number), False)
@@ -169,7 +172,7 @@ class EvmClient:
             if refused.code == _WRONG_PARAMETER_CODE or _NO_BLOCK.search(refused.message):
                 return None
             raise
-        return None if block is None else self._decoded(lambda: quantity(block["number"]))
+        return None if block is None else self._decoded(lambda: place(block["number"]))
 
     async def receipt(self, tx_hash: str) -> Receipt | None:
         answer = await self.call("eth_getTransactionReceipt", tx_hash)
@@ -177,7 +180,7 @@ class EvmClient:
 
     async def transaction_count(self, address: str, *, pending: bool = False) -> int:
         tag = "pending" if pending else "latest"
-        return quantity(await self.call("eth_getTransactionCount", address, tag))
+        return await self._counted(place, "eth_getTransactionCount", address, tag)
 
     async def fees(self) -> tuple[int, int]:
         """Twice the next base fee and the tip, so that six full blocks do not outprice it."""
@@ -206,7 +209,8 @@ class EvmClient:
         # Old tokens answer nothing; true is one word with the value one.
         if answer == "0x":
             return None
-        return None if int(answer, 16) == 1 else "the token answered false"
+        said = self._decoded(lambda: int(answer, 16))
+        return None if said == 1 else "the token answered false"
 
     async def broadcast(self, raw: bytes) -> None:
         """Whatever the node says proves nothing about the transaction: receipts decide.
@@ -226,16 +230,20 @@ class EvmClient:
         answer = _hex_text(await self.call("eth_call", {"to": token, "data": data}, block))
         if len(answer) != 66:
             raise self._wrong(f"{token} has no balances")
-        return int(answer, 16)
+        return self._decoded(lambda: int(answer, 16))
 
     async def native_balance(self, holder: str) -> int:
-        return quantity(await self.call("eth_getBalance", holder, "latest"))
+        return await self._counted(quantity, "eth_getBalance", holder, "latest")
 
     # ------------------------------------------------------------ asking
 
     async def call(self, method: str, *params: object) -> Any:
         """One JSON-RPC call; its result, which may be None."""
         return await self._rpc.call(method, params)
+
+    async def _counted(self, decode: Callable[[object], int], method: str, *params: object) -> int:
+        answer = await self.call(method, *params)
+        return self._decoded(lambda: decode(answer))
 
     async def _bulk(self, method: str, *params: object) -> Any:
         return await self._rpc.call(method, params, bulk=True)
@@ -264,8 +272,10 @@ class EvmClient:
     def _decoded(self, decode: Callable[[], T]) -> T:
         try:
             return decode()
-        except (Malformed, KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            raise self._wrong(f"an answer of the wrong shape: {error!r}") from error
+        except (Malformed, *_MISSHAPEN) as error:
+            reason = f"an answer of the wrong shape: {error!r}"
+            # Without its cause: a traceback would show what the provider said, see keys_of.
+            raise self._wrong(reason[:REASON_CHARACTERS_MAX]) from None
 
     def _wrong(self, reason: str) -> ProviderFailed:
         return self._rpc.failure(reason, "wrong_shape")

@@ -20,6 +20,9 @@ from application.outside import Receipt
 _TRANSFER_TOPIC = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 _STATE_SYNC = b"matic-bor-receipt-"
 _BLOOM_BYTES = 256
+PLACE_MAX = 2**63 - 1  # what the store can hold
+TRANSACTIONS_MAX = 50_000  # of one block
+EXTRA_BYTES_MAX = 64 * 1024  # of one header; Bor's, with all its validators, has some kilobytes
 _TIMESTAMP_MAX = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp())
 
 
@@ -33,6 +36,14 @@ def quantity(text: Any) -> int:
     return int(text, 16)
 
 
+def place(text: Any) -> int:
+    """The number of a block or of a transaction: of what is counted one by one, and stored."""
+    number = quantity(text)
+    if number > PLACE_MAX:
+        raise Malformed(f"nothing was ever counted so far: {number}")
+    return number
+
+
 def octets(text: Any, size: int | None = None) -> bytes:
     if not isinstance(text, str) or not text.startswith("0x"):
         raise Malformed(f"not hex data: {str(text)[:80]!r}")
@@ -42,7 +53,7 @@ def octets(text: Any, size: int | None = None) -> bytes:
     return data
 
 
-def hex_of(text: Any, size: int) -> str:
+def hex_of(text: Any, size: int | None = None) -> str:
     """Hex data in our one spelling, of just this size."""
     return "0x" + octets(text, size).hex()
 
@@ -51,7 +62,9 @@ def decode_header(block: dict[str, Any]) -> Header:
     timestamp = quantity(block["timestamp"])
     if timestamp > _TIMESTAMP_MAX:
         raise Malformed(f"no such moment: {timestamp}")
-    number, block_hash = quantity(block["number"]), hex_of(block["hash"], 32)
+    number, block_hash = place(block["number"]), hex_of(block["hash"], 32)
+    if len(block["transactions"]) > TRANSACTIONS_MAX:
+        raise Malformed(f"{len(block['transactions'])} transactions in one block")
     transactions = [hex_of(tx_hash, 32) for tx_hash in block["transactions"]]
     if transactions and transactions[-1] == state_sync_hash(number, block_hash):
         transactions.pop()
@@ -70,7 +83,7 @@ def decode_header(block: dict[str, Any]) -> Header:
         difficulty=quantity(block["difficulty"]),
         gas_limit=quantity(block["gasLimit"]),
         gas_used=quantity(block["gasUsed"]),
-        extra_data=octets(block["extraData"]),
+        extra_data=_extra_data(block["extraData"]),
         mix_hash=octets(block["mixHash"], 32),
         nonce=octets(block["nonce"], 8),
         base_fee=_quantity_or_none(block.get("baseFeePerGas")),
@@ -102,26 +115,33 @@ def decode_logs(answer: list[dict[str, Any]], wanted: AbstractSet[str] | None) -
     """
     entries = []
     count = digest = 0
+    strangers: set[str] = set()  # most recipients of an answer come several times in it
     for log in answer:
         if log.get("removed"):
             continue  # belongs to subscriptions; here it would be another branch's log
         topics = log["topics"]
         count += 1
         digest += hash((log["blockHash"], log["transactionHash"], log["data"], *topics))
-        recipient = topics[2][26:].lower() if len(topics) > 2 else ""
-        if wanted is None or "0x" + recipient in wanted:
-            entries.append(_decode_log(log))
+        topic = topics[2] if len(topics) > 2 else ""
+        if topic in strangers:
+            continue
+        if wanted is None or "0x" + topic[26:].lower() in wanted:
+            entry = _decode_log(log)
+            if entry.tx_hash != state_sync_hash(entry.block_number, entry.block_hash):
+                entries.append(entry)
+        else:
+            strangers.add(topic)
     return RangeLogs(tuple(entries), count, digest)
 
 
 def _decode_log(entry: dict[str, Any]) -> LogEntry:
     return LogEntry(
-        block_number=quantity(entry["blockNumber"]),
-        block_hash=entry["blockHash"].lower(),
-        tx_hash=entry["transactionHash"].lower(),
-        address=entry["address"].lower(),
-        topics=tuple(topic.lower() for topic in entry["topics"]),
-        data=entry["data"],
+        block_number=place(entry["blockNumber"]),
+        block_hash=hex_of(entry["blockHash"], 32),
+        tx_hash=hex_of(entry["transactionHash"], 32),
+        address=hex_of(entry["address"], 20),
+        topics=tuple(hex_of(topic, 32) for topic in entry["topics"]),
+        data=hex_of(entry["data"]),
     )
 
 
@@ -129,7 +149,7 @@ def decode_receipts(answer: list[dict[str, Any]]) -> list[TxReceipt]:
     """The receipts that the block's root covers, of eth_getBlockReceipts."""
     receipts = [decode_receipt(receipt) for receipt in answer]
     if answer and receipts[-1].tx_hash == state_sync_hash(
-        quantity(answer[-1]["blockNumber"]), hex_of(answer[-1]["blockHash"], 32)
+        place(answer[-1]["blockNumber"]), hex_of(answer[-1]["blockHash"], 32)
     ):
         receipts.pop()
     return receipts
@@ -190,7 +210,7 @@ def bloom_of(logs: Iterable[ReceiptLog]) -> bytes:
 def decode_outside_receipt(receipt: dict[str, Any]) -> Receipt:
     return Receipt(
         tx_hash=hex_of(receipt["transactionHash"], 32),
-        block_number=quantity(receipt["blockNumber"]),
+        block_number=place(receipt["blockNumber"]),
         block_hash=hex_of(receipt["blockHash"], 32),
         succeeded=quantity(receipt["status"]) == 1,
         transfers=tuple(_transfer(log) for log in receipt["logs"] if _is_transfer(log)),
@@ -211,6 +231,14 @@ def _transfer(log: dict[str, Any]) -> tuple[str, str, str, int]:
     sender, recipient = (octets(topic, 32)[12:].hex() for topic in log["topics"][1:])
     units = int.from_bytes(octets(log["data"], 32), "big")
     return hex_of(log["address"], 20), f"0x{sender}", f"0x{recipient}", units
+
+
+def _extra_data(text: Any) -> bytes:
+    """Its length is the one of a header's fields that its block's rules hardly bound."""
+    data = octets(text)
+    if len(data) > EXTRA_BYTES_MAX:
+        raise Malformed(f"{len(data)} bytes of extra data in one header")
+    return data
 
 
 def _quantity_or_none(text: Any) -> int | None:

@@ -12,6 +12,7 @@ Source  texts of Alchemy, Infura, QuickNode, Ankr, BlockPI, Blast, Chainstack, C
 """
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from application.chain_source import FailureKind
@@ -63,14 +64,17 @@ def kind_of_refusal(code: int, text: str) -> FailureKind:
     return "rate_limited" if code == LIMIT_EXCEEDED_CODE else "refused"
 
 
-def parts_of(error: Any) -> tuple[int, str, str]:
-    """Code, message, and the message with what `data` adds to it."""
+def parts_of(error: Any, hidden: Callable[[str], str] = str) -> tuple[int, str, str]:
+    """Code, message, and the message with what `data` adds to it.
+
+    `hidden` takes out what must not be repeated, before a text is cut and only half of it is left.
+    """
     if not isinstance(error, dict):
-        text = str(error)[:TEXT_CHARACTERS_MAX]
+        text = hidden(str(error))[:TEXT_CHARACTERS_MAX]
         return 0, text, text
     code, data = error.get("code"), error.get("data")
-    message = str(error.get("message", ""))[:TEXT_CHARACTERS_MAX]
-    whole = message if data is None else f"{message} {str(data)[:TEXT_CHARACTERS_MAX]}"
+    message = hidden(str(error.get("message", "")))[:TEXT_CHARACTERS_MAX]
+    whole = message if data is None else f"{message} {hidden(str(data))[:TEXT_CHARACTERS_MAX]}"
     return code if isinstance(code, int) else 0, message, whole
 
 

@@ -24,6 +24,11 @@ NEWEST_HEADER = (
     f"{_HEADER} WHERE network = %s AND number <= %s AND canonical ORDER BY number DESC LIMIT 1"
 )
 
+NEWEST_ATTESTED = (
+    f"{_HEADER} WHERE network = %s AND number > %s AND canonical AND attested "
+    "ORDER BY number DESC LIMIT 1"
+)
+
 UNATTESTED = (
     f"{_HEADER} WHERE network = %s AND canonical AND NOT attested ORDER BY number LIMIT %s"
 )
@@ -151,6 +156,11 @@ WITHDRAW = (
     WHERE network = %(network)s AND last > %(fork)s AND withdrawn_at IS NULL
     """,
 )
+
+UNPROVED = """
+UPDATE ingest.sightings SET state = 'orphaned', changed_at = %s
+WHERE network = %s AND block_hash = %s AND transfer_id = ANY(%s) AND state <> 'orphaned'
+"""
 
 # A range counts as attested once its last unattested block has been read again.
 REATTEST = """

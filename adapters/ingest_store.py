@@ -36,6 +36,7 @@ from adapters.ingest_sql import (
     HEADER_AT,
     LEAD,
     MARK_PUBLISHED,
+    NEWEST_ATTESTED,
     NEWEST_HEADER,
     OVERDUE,
     REATTEST,
@@ -46,6 +47,7 @@ from adapters.ingest_sql import (
     UNATTESTED,
     UNCONFIRMED,
     UNCONFIRMED_TAGGED,
+    UNPROVED,
     UNPUBLISHED,
     WITHDRAW,
 )
@@ -144,6 +146,9 @@ class PostgresIngestStore(PostgresStandings):
 
     async def newest_header(self, network: str, up_to: int) -> PassedHeader | None:
         return await self._header(NEWEST_HEADER, network, up_to)
+
+    async def newest_attested(self, network: str, *, above: int) -> PassedHeader | None:
+        return await self._header(NEWEST_ATTESTED, network, above)
 
     async def _header(self, query: str, network: str, number: int) -> PassedHeader | None:
         async with self._postgres.reading() as connection:
@@ -283,6 +288,9 @@ class PostgresIngestStore(PostgresStandings):
                 connection, again.network, again.cursor, stays, again.reports, again.at
             )
             await write_header(connection, again.network, again.header, again.at)
+            gone = [each.sighting.transfer_id for each in again.unproved]
+            block = again.header.ref
+            await connection.execute(UNPROVED, (again.at, again.network, block.hash, gone))
             await write_sightings(connection, again.sightings, again.at)
             await write_reports(connection, again.network, again.reports, again.at)
             await connection.execute(REATTEST, (again.network, again.header.ref.number))

@@ -26,7 +26,7 @@ from api.problems import (
     unknown_resource,
 )
 from api.wire import NUMBERS
-from application.ports import AskedTooOften, StoreBusy, StoreUnavailable, Unavailable
+from application.ports import AskedTooOften, NotReadYet, StoreBusy, StoreUnavailable, Unavailable
 from domain.errors import Refusal
 
 log = structlog.get_logger(__name__)
@@ -93,6 +93,8 @@ def _said(error: Unavailable) -> str:
     """What a merchant may read: never an address or a driver's words."""
     if isinstance(error, StoreUnavailable) and error.outcome_unknown:
         return "the answer was lost; repeat the request with the same Idempotency-Key"
+    if isinstance(error, NotReadYet):
+        return error.reason
     return "it does not answer; nothing was changed, try again"
 
 

@@ -12,7 +12,7 @@ from api.views import DELIVERY, REFUND, SESSION, TRANSFER
 from application.callers import Caller
 from application.deciders import REFUND as REFUND_DECIDER
 from application.instructions import awaits_blocks
-from application.reads import DeliveryRow
+from application.reads import DeliveryRow, is_read_late
 from domain.errors import (
     DeliveryUnknown,
     PublicIdMalformed,
@@ -89,8 +89,8 @@ async def head_for(gateway: ApiServices, session: PaymentSession) -> int | None:
 async def pending_of(gateway: ApiServices, *networks: str) -> frozenset[str]:
     """Those whose blocks are read or confirmed late at the moment."""
     now = gateway.clock.now()
-    found = {name: await gateway.heads.standing(name) for name in set(networks)}
-    return frozenset(name for name, known in found.items() if known and known.shown(now))
+    found = {name: await is_read_late(gateway.heads, name, now) for name in set(networks)}
+    return frozenset(name for name, late in found.items() if late)
 
 
 def _owns(who: Caller, what: PaymentSession | Refund) -> bool:

@@ -240,11 +240,11 @@ class Views:
             status=session.status,
             exceptions=session.exceptions,
             amount=self._text(session.due),
-            network=pay.network.name,
+            network=session.network,
             network_status=_network_status(pending),
             token=pay.token.symbol,
             payment=PaymentView(
-                network=pay.network.name,
+                network=session.network,
                 chain_id=pay.network.chain_id,
                 token=pay.token.symbol,
                 token_contract=pay.contract,
@@ -277,7 +277,7 @@ class Views:
         )
 
     def refund(self, refund: Refund) -> RefundView:
-        network, token = self._networks.of_asset(refund.amount.asset)
+        _, token = self._networks.of_asset(refund.amount.asset)
         return RefundView(
             id=public_id(REFUND, refund.refund_id),
             payment_session_id=_public(SESSION, refund.session_id),
@@ -285,7 +285,7 @@ class Views:
             status=refund.status,
             amount=self._text(refund.amount),
             amount_units=str(refund.amount.units),
-            network=network.name,
+            network=refund.network,
             token=token.symbol,
             to_address=self._write(refund.destination),
             from_address=self._write(refund.wallet),

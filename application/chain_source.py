@@ -3,7 +3,7 @@
 Shapes  Header has every field that its hash covers, and the hashes of its transactions, which it
         does not cover. LogEntry is what eth_getLogs says: a hint where to look, never a proof.
         TxReceipt has every field that the receipts root covers, so that it can be recomputed.
-        Neither names what Bor showed beside its blocks until PIP-74: it is in no root.
+        None names what Bor showed beside its blocks until PIP-74: it is in no root.
 Units   integers are as on chain, `timestamp` in seconds since 1970. Hashes and addresses that
         are compared or stored are "0x" and lower-case hex; what is only hashed is bytes.
 Errors  ProviderFailed, an Unavailable("rpc", ...), says of what kind: silence, a time-out, an

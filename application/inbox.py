@@ -122,7 +122,8 @@ def owned(
     """Another merchant's transfer, the other mode's or nobody's is as unknown as none."""
     if transfer is None or transfer.merchant_id != caller.merchant_id:
         raise TransferUnknown("there is no such transfer")
-    if networks.get(transfer.sighting.network).mode != caller.mode:
+    network = networks.find(transfer.sighting.network)
+    if network is None or network.mode != caller.mode:
         raise TransferUnknown("there is no such transfer")
     return transfer
 

@@ -126,14 +126,19 @@ class Orphaning:
 
 @dataclass(frozen=True, slots=True)
 class Reexamination:
-    """A block first seen through one provider, now read again through a quorum."""
+    """A block first seen through one provider, now read again through a quorum.
+
+    Sightings are what its receipts prove. What was stored of it and they do not prove leaves the
+    chain first, and may be among the sightings in its true shape.
+    """
 
     network: str
     cursor: Cursor
     header: PassedHeader
     sightings: tuple[Sighted, ...]
-    reports: tuple[StoredReport, ...]  # for those not seen the first time
+    reports: tuple[StoredReport, ...]  # for those not seen the first time, and those unproved
     at: datetime
+    unproved: tuple[Sighted, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +192,10 @@ class IngestStore(StandingStore, Protocol):
 
     async def newest_header(self, network: str, up_to: int) -> PassedHeader | None:
         """The highest canonical block at or below that height whose header was kept."""
+        ...
+
+    async def newest_attested(self, network: str, *, above: int) -> PassedHeader | None:
+        """The highest canonical block that two providers agreed on, above that number."""
         ...
 
     async def unattested(self, network: str, limit: int) -> Sequence[PassedHeader]:

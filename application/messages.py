@@ -77,7 +77,7 @@ class Messages:
             transfer = _folded(TRANSFER, history, recorded.version)
             if transfer.merchant_id is None or _said_elsewhere(recorded.event, transfer):
                 return None  # nobody's is for the operator
-            mode = self._networks.get(transfer.sighting.network).mode
+            mode = self._mode(transfer, recorded)
             data = self._transfer_data(recorded.event, transfer, mode)
             return _message(kind, recorded, data, transfer.merchant_id, mode)
         if _reverses_all(recorded, history):
@@ -85,6 +85,14 @@ class Messages:
         session = _folded(PAYMENT, history, recorded.version)
         data = self._data(recorded.event, session)
         return _message(kind, recorded, data, session.merchant_id, session.mode)
+
+    def _mode(self, transfer: OnchainTransfer, recorded: Recorded[e.Event]) -> Mode:
+        """Its network's; of one that nothing describes any more what was written with the fact."""
+        network = self._networks.find(transfer.sighting.network)
+        if network is not None:
+            return network.mode
+        assert recorded.context.mode is not None, "every fact of a merchant's transfer has one"
+        return recorded.context.mode
 
     def _transfer_data(
         self, event: e.Event, transfer: OnchainTransfer, mode: Mode
@@ -109,7 +117,7 @@ class Messages:
         }
 
     def _data(self, event: e.Event, session: PaymentSession) -> dict[str, Any]:
-        network, token = self._networks.of_asset(session.due.asset)
+        _, token = self._networks.of_asset(session.due.asset)
 
         def text(amount: Amount) -> str:
             return decimal_of(amount.units, token.decimals)
@@ -124,7 +132,7 @@ class Messages:
             "currency": "USD",
             "status": session.status,
             "exceptions": list(session.exceptions),
-            "network": network.name,
+            "network": session.network,
             "token": token.symbol,
             "address": self._write(session.deposit_address),
             "amount_received": text(session.seen),

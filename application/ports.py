@@ -8,6 +8,7 @@ Errors  StreamConflict     a stream moved on: load and decide again
         Overdraft          an account would go below what it may hold
         StoreBusy          too many wait: answer 503 with Retry-After
         AskedTooOften      a bound on costly questions is reached: answer 429 with Retry-After
+        NotReadYet         no ingester has ever begun with the network: answer 503
         StoreUnavailable   the database is not there; whether the write happened is unknown
                            only when `outcome_unknown` says so
         Every other port's outage is Unavailable with the name of the service.
@@ -57,6 +58,16 @@ class AskedTooOften(Unavailable):
     def __init__(self, service: str, reason: str, *, retry_after_seconds: int) -> None:
         super().__init__(service, reason)
         self.retry_after_seconds = retry_after_seconds
+
+
+class NotReadYet(Unavailable):
+    """Nobody has begun to read this chain: what is paid there now might never be seen."""
+
+    def __init__(self, network: str) -> None:
+        super().__init__(
+            network,
+            f"network {network} is not read yet: start gateway ingest --network {network}",
+        )
 
 
 class StreamConflict(Exception):  # noqa: N818

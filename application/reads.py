@@ -90,6 +90,10 @@ class SessionReads(Protocol):
         """Whether any session is open there, of whatever merchant."""
         ...
 
+    async def opened_since(self, network: str, not_expired_at: datetime) -> datetime | None:
+        """When the oldest session of the network was opened whose window was open then still."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class RefundRow:
@@ -252,6 +256,14 @@ class ChainHeads(Protocol):
     async def standing(self, network: str) -> Standing | None:
         """What the ingester last said of itself; None before its first word."""
         ...
+
+
+async def is_read_late(heads: ChainHeads, network: str, now: datetime) -> bool:
+    """Whether payments there are seen or confirmed late, for so long that people hear of it."""
+    standing = await heads.standing(network)
+    if standing is None:
+        return await heads.head(network) is None  # nobody has begun to read it
+    return standing.shown(now)
 
 
 WATCH_LIST_MODEL = "watch_list"  # the read model behind WatchList, as `Progress` knows it

@@ -23,6 +23,8 @@ Purpose = Literal["payment_session", "merchant_wallet", "refund_float"]
 class WatchedAddress:
     address: str
     purpose: Purpose
+    # When the session was created whose own it is: what came before is not for the session.
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

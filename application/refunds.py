@@ -75,7 +75,7 @@ class Refunds:
             session = await _session(unit, session_id, caller)
             wallet = await _refund_wallet(unit, caller)
             destination = explicit or _payer(session)
-            network = self._networks.get(session.network)
+            network = self._served(session.network)
             ours = {wallet.address, session.deposit_address}
             await self._refuse_forbidden(network, destination, ours)
             units = self._units(session, amount)
@@ -119,12 +119,12 @@ class Refunds:
         async def work(unit: UnitOfWork) -> Refund:
             known = await unit.load(TRANSFER, stream_id)
             sighting = owned(known, caller, self._networks).sighting
+            network = self._served(sighting.network)
             self._refuse_unaccepted(sighting)
             reserve = c.ReserveTransferRefund(at=unit.now, refund_id=refund_id, reason=reason)
             await unit.decide(TRANSFER, stream_id, reserve, mode=caller.mode)
             wallet = await _refund_wallet(unit, caller)
             destination = explicit or sighting.sender
-            network = self._networks.get(sighting.network)
             await self._refuse_forbidden(network, destination, {wallet.address})
             command = c.RequestRefund(
                 at=unit.now,
@@ -159,6 +159,15 @@ class Refunds:
             raise RefundFloatTooSmall(
                 "the refund wallet does not hold enough; top it up and ask again"
             ) from overdraft
+
+    def _served(self, name: str) -> Network:
+        """Nobody would send it on a network that has left NETWORKS."""
+        if not self._networks.serves(name):
+            raise RefundNotPossible(
+                f"{name} is not served here any more: the gateway's operator can serve it again, "
+                "or you send the money back from your own wallet"
+            )
+        return self._networks.get(name)
 
     def _refuse_unaccepted(self, sighting: Sighting) -> None:
         """The signer pays in accepted tokens only."""

@@ -2,11 +2,14 @@
 
 Units   amounts come as decimal strings of US dollars; 1 USD = 1 USDC = 1 USDT.
 Errors  refusals name the field: amount, currency, network, token, expires_in.
+        NotReadYet: a session is opened only where the ingester has begun, for it begins with the
+        blocks of that moment, and what was paid before them would be nobody's.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Protocol
 from uuid import UUID
 
 from application.callers import Caller, Claim
@@ -16,6 +19,7 @@ from application.ports import (
     DepositAddresses,
     Ids,
     KeyAlreadyUsed,
+    NotReadYet,
     Recorded,
     Stream,
     Vault,
@@ -61,6 +65,12 @@ class NewSession:
     pay_by: str | None = None
 
 
+class Heads(Protocol):
+    """The part of application.reads.ChainHeads that is needed here."""
+
+    async def head(self, network: str) -> int | None: ...
+
+
 class Sessions:
     def __init__(
         self,
@@ -69,6 +79,7 @@ class Sessions:
         addresses: DepositAddresses,
         vault: Vault,
         ids: Ids,
+        heads: Heads,
         *,
         amount_max: str,
     ) -> None:
@@ -77,6 +88,8 @@ class Sessions:
         self._addresses = addresses
         self._vault = vault
         self._ids = ids
+        self._heads = heads
+        self._read: set[str] = set()  # networks: what has begun once has begun for ever
         self._amount_max = amount_max
 
     async def create(
@@ -86,9 +99,13 @@ class Sessions:
         claim: Claim | None,
         respond: Callable[[PaymentSession], Answer],
     ) -> PaymentSession:
-        """Open a session. Raises KeyAlreadyUsed with the first answer for a key seen before."""
+        """Open a session. Raises KeyAlreadyUsed with the first answer for a key seen before.
+
+        Raises NotReadYet on a network whose ingester has never begun.
+        """
         await self._refuse_used_key(caller, claim)
         network = self._network(new, caller)
+        await self._insist_it_is_read(network)
         due = self._due(new, network)
         window_seconds = _window_seconds(new)
         merchant = await self._handler.load(MERCHANT, caller.merchant_id)
@@ -164,6 +181,13 @@ class Sessions:
         if new.network is None:
             return self._networks.default(caller.mode)
         return self._networks.named(new.network, caller.mode)
+
+    async def _insist_it_is_read(self, network: Network) -> None:
+        if network.name in self._read:
+            return
+        if await self._heads.head(network.name) is None:
+            raise NotReadYet(network.name)
+        self._read.add(network.name)
 
     def _due(self, new: NewSession, network: Network) -> Amount:
         token = _token(new, network)

@@ -2,8 +2,8 @@
 
 Shapes  One report, one append: the transfer's stream, what it pays for, and the journal. The
         report's message id goes into the inbox with it, so a repeat does nothing.
-Errors  none of its own: reports are never refused. Outages pass through and the message comes
-        again.
+Errors  MoneyWentElsewhere; else reports are never refused. Outages pass through and the message
+        comes again.
 """
 
 from uuid import UUID
@@ -28,6 +28,15 @@ from domain.transfer import OnchainTransfer
 from domain.values import derived_id
 
 CATCH_UP_SECONDS_MAX = 2.0
+
+
+class MoneyWentElsewhere(Exception):  # noqa: N818 - named for what happened
+    """The same log of the same transaction pays somebody else than when it was attributed.
+
+    A contract may do so when a reorg executes it anew, and a provider that was alone may have
+    lied about it. Attribution is for ever, so nobody is credited: the report is parked, loudly,
+    and a person looks.
+    """
 
 
 class Settlement:
@@ -91,6 +100,8 @@ class Settlement:
         before = await unit.load(TRANSFER, stream_id)
         if before is not None and report.report_number <= before.report_number:
             return
+        if before is not None and report.kind != "retracted":
+            _same_money(before.sighting, report.sighting)
         verdict = await self._attribution(unit, report, before)
         mode = self._networks.get(report.sighting.network).mode
         after = await unit.decide(TRANSFER, stream_id, _command(report, verdict, unit), mode=mode)
@@ -171,6 +182,15 @@ class Settlement:
             command = c.ReverseTopUp(at=unit.now, transfer_id=sighting.transfer_id)
         await unit.decide(
             REFUND_FLOAT, stream_id, command, merchant_id=merchant_id, mode=network.mode
+        )
+
+
+def _same_money(known: Sighting, told: Sighting) -> None:
+    before, now = (known.recipient, known.token), (told.recipient, told.token)
+    if before != now:
+        raise MoneyWentElsewhere(
+            f"{told.transfer_id} was attributed as {before[1]} to {before[0]}, "
+            f"and pays {now[1]} to {now[0]} in block {told.block_number}"
         )
 
 

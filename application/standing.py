@@ -47,7 +47,7 @@ class FinalBlock:
 
 @dataclass(frozen=True, slots=True)
 class Finality:
-    """`deep` is set from a person's decision until the next final block: any reorg is followed."""
+    """`deep`: a person let a reorg be followed however deep, and none has been since."""
 
     block: FinalBlock | None = None  # one of ours, final by quorum
     block_at: datetime | None = None  # when we learned so

@@ -11,7 +11,9 @@ Shapes  logs      those of the chain: each is counted once, though two providers
                   tenth of the blocks is fetched and proved as well.
         curl      the same answers of one provider, as bytes
         web3.py   `events.Transfer.get_logs` on one provider, which decodes every log
-        ponder    with --ponder: its historical sync of the same blocks, in a scratch folder
+        ponder    with --ponder: its historical sync of one provider's first blocks, a row a
+                  transfer in PostgreSQL; npm installs it in a scratch folder. It limits its own
+                  questions, and asks for each block as well (bench/ponder.py)
 Units   logs a second of the wall, processor microseconds a log; MB are 10^6 bytes of memory
 """
 
@@ -23,6 +25,7 @@ import multiprocessing
 import pstats
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -37,7 +40,7 @@ import uvloop
 from web3 import Web3
 
 from adapters.ingest_store import PostgresIngestStore
-from bench import rig
+from bench import ponder, rig
 from bench.replay import Serving, providers
 from bench.replay_chain import FIRST_NUMBER, TOKEN, TRANSFER_ABI, Plan
 from bench.report import Report, arguments, finish, machine, show
@@ -177,7 +180,18 @@ def web3(url: str, plan: Plan) -> Taken:
 # ---------------------------------------------------------------- all together
 
 
-async def contest(folder: Path, plan: Plan, profile: str | None = None) -> dict[str, Taken]:
+def ponder_of(url: str, admin_dsn: str, plan: Plan, folder: Path) -> Taken:
+    """Raises ponder.Skipped."""
+    blocks = min(ponder.BLOCKS_MAX, plan.blocks)
+    ponder.install(folder)
+    seconds = ponder.seconds(folder, url, admin_dsn, blocks)
+    assert ponder.rows(admin_dsn) == blocks * plan.logs
+    return Taken(blocks * plan.logs, seconds, 0.0)
+
+
+async def contest(
+    folder: Path, plan: Plan, profile: str | None = None, *, with_ponder: bool = False
+) -> dict[str, Taken]:
     spawn = multiprocessing.get_context("spawn")
     serving = Serving(plan, PROVIDERS, plan.last_number)
     fresh = partial(ProcessPoolExecutor, 1, mp_context=spawn, max_tasks_per_child=1)
@@ -194,6 +208,13 @@ async def contest(folder: Path, plan: Plan, profile: str | None = None) -> dict[
                 "curl": await asyncio.to_thread(curl, urls[0], plan, folder),
                 "web3": await asyncio.to_thread(pool.submit(web3, urls[0], plan).result),
             }
+            if with_ponder:
+                try:
+                    taken["ponder"] = await asyncio.to_thread(
+                        ponder_of, urls[0], gateway.admin, plan, folder / "ponder"
+                    )
+                except ponder.Skipped as skipped:
+                    print(f"ponder: skipped, {skipped}", file=sys.stderr)
             running = pool.submit(ours, gateway.environment, plan, profile)
             taken["ours"] = await asyncio.to_thread(running.result)
     return taken
@@ -264,6 +285,7 @@ def _given() -> argparse.Namespace:
     given.add_argument("--block-logs", type=int, default=100, help="logs in each of them")
     given.add_argument("--laps", type=int, default=26, help="how often they come, as new ones")
     given.add_argument("--ours", type=int, default=1_000, help="of a million logs")
+    given.add_argument("--ponder", action="store_true", help="install it for comparison")
     given.add_argument("--profile", help="a file for the costliest functions; slows it down")
     return given.parse_args()
 
@@ -275,7 +297,7 @@ def main() -> None:
     folder.chmod(0o711)  # root runs PostgreSQL as nobody, who must get through
     try:
         conditions = machine(folder)
-        taken = asyncio.run(contest(folder, plan, given.profile))
+        taken = asyncio.run(contest(folder, plan, given.profile, with_ponder=given.ponder))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if not given.json:

@@ -53,8 +53,8 @@ class Node:
             "net_version": lambda _: b'"%d"' % CHAIN_ID,
             "eth_call": lambda params: _word_of(params[0]["data"]),
             "eth_blockNumber": lambda _: b'"%#x"' % self._head,
-            "eth_getBlockByNumber": lambda params: self._header(self._number(params[0])),
-            "eth_getBlockByHash": lambda params: self._header(self._place(params[0])),
+            "eth_getBlockByNumber": lambda params: self._header(self._number(params[0]), params),
+            "eth_getBlockByHash": lambda params: self._header(self._place(params[0]), params),
             "eth_getLogs": lambda params: self._logs(params[0]),
             "eth_getBlockReceipts": lambda params: self._receipts(params[0]),
             "bench_head": self._move,
@@ -64,7 +64,7 @@ class Node:
         asked = orjson.loads(body)
         opening = b'{"jsonrpc":"2.0","id":%b,' % orjson.dumps(asked["id"])
         try:
-            result = self._methods[asked["method"]](asked["params"])
+            result = self._methods[asked["method"]](asked.get("params", ()))
         except (KeyError, ValueError) as error:
             said = orjson.dumps({"code": -32601, "message": f"not replayed: {error!r}"})
             return [opening, b'"error":', said, b"}"]
@@ -81,11 +81,12 @@ class Node:
         number = self._chain.numbers.get(block_hash[2:].encode())
         return None if number is None or number > self._head else number
 
-    def _header(self, number: int | None) -> bytes:
-        return b"null" if number is None else self._chain.header_json(number)
+    def _header(self, number: int | None, params: Sequence[Any]) -> bytes:
+        whole = len(params) > 1 and params[1] is True
+        return b"null" if number is None else self._chain.header_json(number, whole=whole)
 
     def _logs(self, query: dict[str, Any]) -> bytes:
-        if len(query.get("topics", [])) > 1 and query["topics"][2] is not None:
+        if len(query.get("topics", ())) > 2 and query["topics"][2] is not None:
             raise ValueError("all transfers are replayed, not those of some recipients")
         if "blockHash" in query:
             number = self._place(query["blockHash"])

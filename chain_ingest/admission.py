@@ -10,18 +10,23 @@ Source  requirement B1. Wrong decimals are the classic (attack A16): six here, e
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections import Counter
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, get_args
 
-from application.chain_source import ChainSource, Header
+from application.chain_source import ChainSource, Header, LogEntry
 from application.eip712 import separator_of
 from application.ports import Unavailable
-from chain_ingest.proof import why_header_lies, why_receipts_lie
+from chain_ingest.proof import logs_not_held, why_header_lies, why_receipts_lie
 from chain_ingest.settlement import NotSettled, settlement_of, why_settled_receipts_lie
+from chain_ingest.transfers import Movement, read_log
 from domain.networks import Finality, Network, Token
 
 T = TypeVar("T")
+LOOK_BACK_BLOCKS = 8  # for one with transactions: an empty block proves little
+RANGE_BLOCKS = 10  # of logs, in one question: every plan should take so many
+NOBODY = "0x" + "00" * 20
 
 
 class Misconfigured(Exception):  # noqa: N818 - a mistake of the operator, who is told which
@@ -105,7 +110,7 @@ async def _token(source: ChainSource, network: Network, token: Token) -> list[Fi
 
 
 async def services_of(source: ChainSource, network: Network) -> tuple[Finding, ...]:
-    """What following and confirming will ask of it, tried once on its newest block.
+    """What following and confirming will ask of it, tried once on its newest blocks.
 
     Raises Unavailable when it has no newest block to tell of.
     """
@@ -114,7 +119,27 @@ async def services_of(source: ChainSource, network: Network) -> tuple[Finding, .
         raise Unavailable("rpc", f"{source.name}: has no newest block")
     asked_for = {rule.tag for rule in network.policy.rules}
     tags = [await _tag(source, tag, needed=tag in asked_for) for tag in get_args(Finality)]
-    return (_header(head), await _receipts(source, network, head), *tags)
+    block = await _with_transactions(source, head)
+    return (
+        _header(head),
+        await _receipts(source, network, block),
+        *await _logs(source, network, block),
+        await _balances(source, network, block),
+        *tags,
+    )
+
+
+async def _with_transactions(source: ChainSource, head: Header) -> Header:
+    """The head, or the newest one before it that is not empty."""
+    block = head
+    for _ in range(LOOK_BACK_BLOCKS):
+        if block.transactions or block.settled_height is not None or block.number == 0:
+            break
+        before, _said = await _answer(source.header(block.number - 1))
+        if before is None:
+            return head
+        block = before
+    return block if block.transactions else head
 
 
 def _header(head: Header) -> Finding:
@@ -143,6 +168,62 @@ async def _receipts(source: ChainSource, network: Network, head: Header) -> Find
         proved = f"served; block {block.number} is empty, so little is proved"
     said = proved if lie is None else lie
     return Finding(about, expected, said, lie is None, remedy)
+
+
+async def _logs(source: ChainSource, network: Network, block: Header) -> list[Finding]:
+    """By block and by range, against the provider's own receipts of the block."""
+    tokens = [token.address for token in network.tokens]
+    first = max(block.number - RANGE_BLOCKS + 1, 0)
+
+    async def of_range() -> Sequence[LogEntry]:
+        told = await source.logs_of_range(first, block.number, tokens, None)
+        return [entry for entry in told.entries if entry.block_number == block.number]
+
+    asked = {
+        "of a block": source.logs_of_block(block.hash, tokens, None),
+        "of a range": of_range(),
+    }
+    receipts, _ = await _answer(source.receipts_of_block(block.hash))
+    emitters = frozenset(bytes.fromhex(token[2:]) for token in tokens)
+    moved = [
+        read.tx_hash
+        for receipt in receipts or ()
+        for index, log in enumerate(receipt.logs)
+        if isinstance(read := read_log(log, emitters, receipt.tx_hash, index), Movement)
+    ]
+    found = []
+    for what, question in asked.items():
+        entries, said = await _answer(question)
+        if entries is not None:
+            odd = [] if receipts is None else logs_not_held(receipts, entries)
+            missing = Counter(moved) - Counter(entry.tx_hash for entry in entries)
+            said = f"{len(entries)} transfers in block {block.number}"
+            said += f"; not those of {min(missing)}, which its receipts hold" if missing else ""
+            said += f"; {len(odd)} that its receipts do not hold" if odd else ""
+        found.append(
+            Finding(
+                f"eth_getLogs {what}",
+                f"as in its receipts of the block: {len(moved)} transfers of our tokens",
+                said,
+                entries is not None and not missing and not odd,
+                "choose a provider or a plan that serves it whole: payments are found with it",
+            )
+        )
+    return found
+
+
+async def _balances(source: ChainSource, network: Network, block: Header) -> Finding:
+    """As reconcile asks: of a block named by its hash."""
+    holding = (network.tokens[0].address, NOBODY)
+    told, said = await _answer(source.balances(block.hash, [holding]))
+    return Finding(
+        "eth_call at a block's hash",
+        "a balance",
+        said if told is None else f"a balance at block {block.number}",
+        told is not None,
+        "the hourly comparison of balances needs two providers that serve it",
+        needed=False,
+    )
 
 
 async def _proof(source: ChainSource, head: Header) -> tuple[Header, str | None]:

@@ -2,7 +2,8 @@
 
 Shapes  One step passes one stretch, ending with an agreed, final header. Every block in which
         either of two providers' logs show a match is agreed and proved as in live work, some at
-        a time; the others are never fetched. How wide a stretch is follows from what the
+        a time, and by as many providers as the end of the stretch: it counts as scanned by them
+        all. The others are never fetched. How wide a stretch is follows from what the
         providers give in one answer (chain_ingest/ranges.py).
         Where ranges are not to be had, it is done block by block for REST_SECONDS.
 Errors  those of chain_ingest/providers.py.
@@ -17,6 +18,7 @@ import structlog
 
 from application.ingest import Cursor
 from application.ports import Clock
+from chain_ingest.panel import Heard
 from chain_ingest.providers import Agreed, NoQuorum, Providers
 from chain_ingest.range_reader import POOL_LAG_BLOCKS, RangeReader
 from chain_ingest.scanner import Scanner
@@ -50,6 +52,8 @@ class Backfill:
         ours = await self._providers.agreed(cursor.number)
         if ours.header.hash != cursor.hash:
             return None  # a reorg, which the follower unwinds first
+        if not (ours.attested or self._providers.single):
+            return None  # nor does a range stand on one provider's word
         await self._ranges.remember()
         reach = cursor.number + self._reader.reach()
         last = min(reach, final.header.number, tip - POOL_LAG_BLOCKS)
@@ -67,24 +71,27 @@ class Backfill:
         if not watched:
             return ()
         try:
-            logs = await self._reader.logs(first, end, self._scanner.tokens, watched)
+            heard = await self._reader.logs(first, end, self._scanner.tokens, watched)
         except NoQuorum as nobody:
             self._rest(nobody)
             return None
         finally:
             await self._ranges.keep()
-        matching = self._scanner.matching(logs, watched)
+        matching = self._scanner.matching(heard.entries, watched)
         numbers = sorted({entry.block_number for entry in matching})
-        return await self._proved([n for n in numbers if first <= n <= last], end, watched)
+        inside = [number for number in numbers if first <= number <= last]
+        return await self._proved(inside, end, watched, heard)
 
     async def _proved(
-        self, numbers: Sequence[int], end: Agreed, watched: AbstractSet[str]
+        self, numbers: Sequence[int], end: Agreed, watched: AbstractSet[str], heard: Heard
     ) -> tuple[Sighting, ...]:
         async def proved(number: int) -> tuple[Sighting, ...]:
             block = end
             if number != end.header.number:
                 block = await self._providers.agreed(number)
-            return await self._scanner.proved(block, watched)
+            if end.attested and not block.attested:
+                raise NoQuorum(f"block {number}, in an attested range, on one provider's word")
+            return await self._scanner.proved(block, watched, heard)
 
         found: list[Sighting] = []
         for start in range(0, len(numbers), PROOFS_AT_ONCE):

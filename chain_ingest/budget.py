@@ -3,8 +3,10 @@
 Shapes  A bucket of calls that fills at `requests_per_second`, up to one second's worth. What is
         pressing goes into debt and waits its turn; back-fill, reconciling and questions of people
         wait until a share of the bucket is left over, so that the newest block comes first.
-        A provider that says "too often" knows better than the setting: the rate falls below what
-        it was asked in the last second, and comes back by RECOVERY_SHARE a second.
+        A provider that says "too often" knows better than the setting: the rate falls below the
+        most it was lately asked in one second, and comes back by RECOVERY_SHARE a second. One such
+        answer in a quiet moment says little, so the first fall ends at what live work needs; only
+        answers that go on lead below it.
 Units   calls a second; seconds by the Clock port.
 Errors  ProviderFailed "over_budget" instead of waiting longer than WAIT_SECONDS_MAX.
 """
@@ -36,7 +38,9 @@ REQUESTS_PER_SECOND_MIN = 0.5
 WAIT_SECONDS_MAX = 5.0
 RESERVED_SHARE = 0.25  # of the bucket, for what is pressing
 SHRINK_FACTOR = 0.7
-RECOVERY_SHARE = 0.01  # of the rate, a second
+RECOVERY_SHARE = 0.05  # of the rate, a second
+LIVE_CALLS_PER_SECOND = 8.0  # a block a second: its header, logs, receipts, and some to spare
+PEAK_KEPT_SHARE = 0.98  # of the busiest second, after each further one: half of it in 34
 _SECOND = timedelta(seconds=1)
 
 
@@ -52,7 +56,8 @@ class Budget:
         self._calls = self._bucket
         self._filled_at = clock.now()
         self._window_at = clock.now()
-        self._window, self._window_before = 0, 0  # calls in this second, and in the one before
+        self._window = 0  # calls in this second
+        self._peak = 0.0  # in the busiest one lately, fading
         self._shrunk_at = clock.now() - _SECOND
 
     async def take(self, calls: int, *, pressing: bool) -> None:
@@ -73,7 +78,7 @@ class Budget:
             return  # it speaks of the same second
         self._shrunk_at = now
         self._count(0)
-        asked = max(self._window, self._window_before)
+        asked = max(float(self._window), self._peak, LIVE_CALLS_PER_SECOND)
         self.rate = max(min(self.rate, asked) * SHRINK_FACTOR, REQUESTS_PER_SECOND_MIN)
         self._calls = min(self._calls, 0.0)
         log.info("budget_shrinks", provider=self._provider, requests_per_second=self.rate)
@@ -116,7 +121,8 @@ class Budget:
         now = self._clock.now()
         passed = now - self._window_at
         if passed >= _SECOND:
-            self._window_before = self._window if passed < 2 * _SECOND else 0
+            faded = self._peak * PEAK_KEPT_SHARE ** min(passed.total_seconds(), 3_600.0)
+            self._peak = max(float(self._window), faded)
             self._window, self._window_at = 0, now
         self._window += calls
 

@@ -1,7 +1,8 @@
 """One network, header by header: connect, disconnect, and whatever follows from both.
 
 Shapes  `step` does one thing: begins, confirms what the chain has come to call safe, passes one
-        block (or one back-filled range), unwinds one reorg, or reads one unattested block again.
+        block (or one back-filled range), unwinds one reorg, or reads one unattested block again;
+        with a block that a quorum vouches for it does that too, or a busy chain left no time for it.
         Before the first one it adopts the configured confirmation policy, once a lease. It decides from the stored cursor each time,
         so a step that failed half-way, or whose answer was lost, is simply done again.
         A head below our cursor with the same blocks is a lagging node, not a reorg; a different
@@ -9,8 +10,9 @@ Shapes  `step` does one thing: begins, confirms what the chain has come to call 
 Units   seconds; block numbers.
         Before anything else it looks whether the network is halted: then nothing is done. A reorg
         below what two providers called final, or below what is kept, halts it (halting.py).
-Errors  Misconfigured ends `run`: the operator must act. Outages are waited for, logged when they
-        begin and when they end, and told to everybody else as the standing (standing.py).
+Errors  Misconfigured ends the first `run` of a process: the operator must act. Outages are waited
+        for, logged when they begin and when they end, and told to everybody else as the standing
+        (standing.py).
 """
 
 import asyncio
@@ -20,6 +22,7 @@ import structlog
 from application.ingest import BlockRef, Cursor, CursorMoved, IngestStore, Sighted
 from application.ports import Clock, Unavailable
 from chain_ingest.backfill import BEHIND_BLOCKS_MIN, Backfill
+from chain_ingest.beginning import Beginning
 from chain_ingest.canonical import (
     Connect,
     Disconnect,
@@ -30,7 +33,7 @@ from chain_ingest.canonical import (
     next_step,
 )
 from chain_ingest.finality import Tags
-from chain_ingest.halting import Halted, Halting
+from chain_ingest.halting import UNATTESTED_BLOCKS_MAX, Halted, Halting
 from chain_ingest.pace import Pace
 from chain_ingest.passing import Passing, ref_of
 from chain_ingest.providers import Agreed, NoQuorum, Providers
@@ -62,8 +65,10 @@ class Follower:
         start_block: int | None = None,
         pace: Pace | None = None,
         rest: Rest | None = None,
+        beginning: Beginning | None = None,
     ) -> None:
-        """`start_block`: the first one to scan, 1 or higher; None: what comes from now on.
+        """`start_block`: the first one to scan, 1 or higher; None: as `beginning` finds it, and
+        without that what comes from now on.
 
         `rest`: look less often while nobody waits; without it every block is passed at once.
         """
@@ -84,6 +89,7 @@ class Follower:
         self._pace = pace or Pace(network, clock)
         self._rest = rest
         self._start_block = start_block
+        self._beginning = beginning
         self._trouble: str | None = None
         self._outage_seconds = OUTAGE_SECONDS_FIRST
 
@@ -138,6 +144,8 @@ class Follower:
         """Do one thing; False when there is nothing to do, or nothing may be done."""
         await self._policy.adopt()
         if await self._halting.stands_still():
+            if self._rest is not None:
+                self._rest.is_over()  # it stands still because of the halt, and pages for it
             return False
         try:
             return await self._step()
@@ -174,7 +182,7 @@ class Follower:
         return away
 
     async def _begin(self, tip: int) -> bool:
-        anchor_number = tip if self._start_block is None else max(self._start_block - 1, 0)
+        anchor_number = await self._first_anchor(tip)
         if anchor_number > tip:
             return False
         anchor = await self._providers.agreed(anchor_number)
@@ -183,6 +191,11 @@ class Follower:
         await self._passing.begin(anchor)
         log.info("ingest_begins", network=self._network.name, after_block=anchor_number)
         return True
+
+    async def _first_anchor(self, tip: int) -> int:
+        if self._start_block is not None:
+            return max(self._start_block - 1, 0)
+        return tip if self._beginning is None else await self._beginning.after_block(tip)
 
     async def _caught_up_by_range(self, cursor: Cursor, tip: int) -> bool:
         resting = self._rest is not None and self._rest.on
@@ -197,6 +210,7 @@ class Follower:
             if self._rest is not None:
                 self._rest.near_enough(moved, tip)
             self._standing.passed(end.header.number, attested=end.attested)
+            await self._read_one_more(moved, end)
         return True
 
     async def _follow(self, cursor: Cursor, block: Agreed) -> bool:
@@ -209,11 +223,17 @@ class Follower:
             raise
         match step:
             case Connect():
+                await self._insist_on_a_second(step, block)
                 watched = await self._watch.addresses(self._network.name)
                 sightings = await self._scanner.sightings(block, watched)
-                await self._passing.pass_blocks(cursor, step.block.number, block, sightings)
+                moved = await self._passing.pass_blocks(
+                    cursor, step.block.number, block, sightings
+                )
+                if block.attested:
+                    await self._halting.decision_used()
                 self._standing.passed(step.block.number, attested=block.attested)
                 self._pace.passed(step.block.number)
+                await self._read_one_more(moved, block)
                 return True
             case Disconnect():
                 await self._disconnect(cursor, step, block)
@@ -221,13 +241,24 @@ class Follower:
             case _:
                 return await self._read_again(cursor, block)
 
+    async def _insist_on_a_second(self, step: Connect, block: Agreed) -> None:
+        """One provider's word is taken for so many blocks: what it makes up must be undone."""
+        if block.attested or self._providers.single:
+            return
+        since = step.block.number - UNATTESTED_BLOCKS_MAX
+        if await self._store.newest_attested(self._network.name, above=since - 1) is None:
+            raise NoQuorum(
+                f"two providers vouch for no block since {since}, and one alone is followed for "
+                f"{UNATTESTED_BLOCKS_MAX} blocks"
+            )
+
     async def _compare(self, cursor: Cursor, block: Agreed) -> Connect | Disconnect | InStep:
         """Ask canonical.py, and fetch the headers it asks for, each proved by its hash."""
         tip = ref_of(block)
         ours = BlockRef(cursor.number, cursor.hash, "")
         held = {cursor.number: ours}
         known: dict[str, BlockRef] = {}
-        floor = self._halting.floor(cursor)
+        floor = await self._halting.floor(cursor)
         child = tip
         await self._hold(held, tip.number)
         if tip.number < floor and tip.number not in held:
@@ -253,7 +284,7 @@ class Follower:
         if not (block.attested or self._providers.single):
             raise NoQuorum("a reorg on one provider's word is not followed")
         _, orphaned = await self._passing.orphan(cursor, step.fork, step.tip)
-        await self._halting.reorg_followed()
+        await self._halting.decision_used()
         depth = cursor.number - step.fork.number
         say = log.error if self._too_deep(depth, orphaned) else log.warning
         say(
@@ -270,6 +301,14 @@ class Follower:
         broken = policy.tag is None and depth >= policy.blocks
         return broken or any(each.confirmed for each in orphaned)
 
+    async def _read_one_more(self, cursor: Cursor, block: Agreed) -> None:
+        """Also while there is always a next block: a busy chain must not starve the old ones."""
+        try:
+            await self._read_again(cursor, block)
+        except Unavailable as outage:
+            # The new blocks are passed all the same; in step with the head it counts as trouble.
+            log.info("read_again_later", network=self._network.name, reason=outage.reason)
+
     async def _read_again(self, cursor: Cursor, block: Agreed) -> bool:
         """With a quorum back, blocks passed on one word are read again, the oldest first."""
         if self._providers.single or not block.attested:
@@ -281,6 +320,11 @@ class Follower:
         if not again.attested:
             return False
         watched = await self._watch.addresses(self._network.name)
-        sightings = await self._scanner.sightings(again, watched)
+        held = await self._store.sightings_in(self._network.name, again.header.hash)
+        if held:  # whether they are there is for the receipts to say, and not for any log
+            theirs = {each.sighting.recipient for each in held}
+            sightings = await self._scanner.proved(again, watched | theirs)
+        else:
+            sightings = await self._scanner.sightings(again, watched)
         await self._passing.reexamine(cursor, again, sightings)
         return True

@@ -2,10 +2,12 @@
 
 Shapes  The newest block that two providers call final is never given up by itself: a branch that
         two providers vouch for and that does not have it halts the network, and so does a reorg
-        deeper than REORG_BLOCKS_MAX. A halt is a fact in the log (domain/halts.py), so that a
+        deeper than REORG_BLOCKS_MAX below the newest block that two vouch for: what one provider
+        alone has told since makes no reorg deeper. A halt is a fact in the log (domain/halts.py), so that a
         restart, another process and the auditor know it. While it stands nothing is confirmed
         and nothing passed. A person lets it go on; then what was final is forgotten once, and
-        one reorg is followed as deep as RESUMED_BLOCKS_MAX.
+        one reorg is followed as deep as RESUMED_BLOCKS_MAX: the decision is used up by it, or
+        once a quorum's block stands on ours, so that there is none to follow.
         What is known of both is read anew with every lease, the log every LOOK_SECONDS besides.
 Units   block numbers; seconds by the Clock port.
 Errors  ports.Unavailable: a halt that could not be written is written before anything else.
@@ -17,9 +19,9 @@ from datetime import datetime, timedelta
 import structlog
 
 from application.halts import Halts
-from application.ingest import BlockRef, Cursor
+from application.ingest import BlockRef, Cursor, IngestStore
 from application.ports import Clock
-from application.standing import FinalBlock, Finality, StandingStore
+from application.standing import FinalBlock, Finality
 from domain.events import HaltCause
 from domain.halts import Halt
 from domain.networks import Network
@@ -28,6 +30,8 @@ log = structlog.get_logger(__name__)
 
 REORG_BLOCKS_MAX = 1_024
 RESUMED_BLOCKS_MAX = 4_096
+# On one provider's word, past the newest block that two vouch for; what is beyond it waits.
+UNATTESTED_BLOCKS_MAX = 256
 LOOK_SECONDS = 5.0
 
 
@@ -45,7 +49,7 @@ class _Reason:
 
 
 class Halting:
-    def __init__(self, network: Network, halts: Halts, store: StandingStore, clock: Clock) -> None:
+    def __init__(self, network: Network, halts: Halts, store: IngestStore, clock: Clock) -> None:
         self._network = network
         self._halts = halts
         self._store = store
@@ -110,11 +114,10 @@ class Halting:
     async def keep(self, block: BlockRef) -> None:
         """One of ours that two providers call final."""
         final = FinalBlock(block.number, block.hash)
-        now = self._clock.now()
-        await self._keep(replace(self.finality, block=final, block_at=now, deep=False))
+        await self._keep(replace(self.finality, block=final, block_at=self._clock.now()))
 
-    async def reorg_followed(self) -> None:
-        """A person's decision is good for one."""
+    async def decision_used(self) -> None:
+        """A reorg was followed, or there is none: a person's decision is good for one."""
         if self.finality.deep:
             await self._keep(replace(self.finality, deep=False))
 
@@ -124,16 +127,21 @@ class Halting:
 
     # ------------------------------------------------------------ what denies it
 
-    def floor(self, cursor: Cursor) -> int:
+    async def floor(self, cursor: Cursor) -> int:
         """The lowest block that a reorg may leave standing."""
         known = self.finality
         deepest = RESUMED_BLOCKS_MAX if known.deep else REORG_BLOCKS_MAX
         final = known.block.number if known.block is not None else 0
-        return max(cursor.anchor, cursor.number - deepest, final)
+        newest = await self._store.newest_attested(
+            self._network.name, above=cursor.number - UNATTESTED_BLOCKS_MAX - 1
+        )
+        # With one provider configured nothing is attested, and its word is all there is.
+        vouched = cursor.number if newest is None else newest.ref.number
+        return max(cursor.anchor, vouched - deepest, final)
 
     async def too_deep(self, cursor: Cursor, tip: BlockRef) -> None:
         """The chain and ours share no block at or above the floor. Raises Halted."""
-        floor = self.floor(cursor)
+        floor = await self.floor(cursor)
         final = self.final
         if final is not None and floor == final.number:
             at_final = tip.hash if tip.number == final.number else ""

@@ -1,12 +1,15 @@
 """How one provider is doing, whether to ask it now, and whom to ask first.
 
 Shapes  Failures in a row lengthen the pause before the next question, so an outage costs little
-        and its end is noticed within PAUSE_SECONDS_MAX. The pauses are spread by provider and
+        and its end is noticed within PAUSE_SECONDS_MAX. Questions that were on their way when one
+        failed are the same failure: else a moment's outage would be one in a row. The pauses are spread by provider and
         failure, so that the processes of a network do not come back all at once.
         Who says "too often" is not down: it is left alone for as long as it asks, and only
         after LIMITED_SECONDS_UNTIL_DOWN without an answer need nobody wait for it any more.
         A provider that does not have a block yet has failed at nothing. One caught lying is
-        left alone for QUARANTINE_SECONDS. `down` means: nobody need wait for this one.
+        left alone for QUARANTINE_SECONDS; one that serves another chain or token is asked who
+        it is again after REFUSED_SECONDS, and nothing else before it says so rightly.
+        `down` means: nobody need wait for this one.
         Latency and troubles are moving averages: the newest answer counts AVERAGE_SHARE.
 Units   seconds by the Clock port; a head is a block number.
 """
@@ -32,6 +35,7 @@ LIMITED_SECONDS_MAX = 60.0  # longer is not waited, whatever a Retry-After says
 LIMITED_SECONDS_UNTIL_DOWN = 60.0
 FAILURES_UNTIL_DOWN = 3
 QUARANTINE_SECONDS = 60.0
+REFUSED_SECONDS = 300.0
 AVERAGE_SHARE = 0.2
 SWIFT_SECONDS = 0.1  # below it nobody is preferred for being quicker
 _DOUBLINGS_MAX = 10
@@ -60,6 +64,7 @@ class Health:
         self._name = name
         self._clock = clock
         self._failures = 0  # in a row
+        self._failed_at: datetime | None = None  # the newest that counted
         self._kinds: Counter[FailureKind] = Counter()
         self._lies = 0
         self._latency_seconds = 0.0
@@ -67,12 +72,12 @@ class Health:
         self._limits = 0  # in a row
         self._limited_since: datetime | None = None
         self._quarantined = False
-        self._refused = False
+        self._refused_until: datetime | None = None
         self._not_before: datetime | None = None
 
     @property
     def may_be_asked(self) -> bool:
-        if self._refused:
+        if self._refused_still:
             return False
         return self._not_before is None or self._clock.now() >= self._not_before
 
@@ -121,6 +126,10 @@ class Health:
         if kind == "rate_limited":
             self._limited(outage)
             return
+        now = self._clock.now()
+        if self._failed_at is not None and now - timedelta(seconds=seconds) <= self._failed_at:
+            return  # asked before that one failed
+        self._failed_at = now
         self._failures += 1
         if self._failures == FAILURES_UNTIL_DOWN:
             log.warning("provider_is_down", provider=self._name, reason=outage.reason)
@@ -133,11 +142,31 @@ class Health:
         self._pause(QUARANTINE_SECONDS)
 
     def refuse(self, reason: str) -> None:
-        """It serves something else than we need: not asked again in this process."""
-        log.error("provider_refused", provider=self._name, reason=reason)
-        self._refused = True
+        """It serves something else than we need: asked again later whether it still does."""
+        if not self._refused:
+            log.error("provider_refused", provider=self._name, reason=reason)
+        self.admitted = False
+        self._refused_until = self._clock.now() + timedelta(seconds=REFUSED_SECONDS)
+
+    def admit(self) -> bool:
+        """It serves what we need, unless it has just said otherwise to another question."""
+        if self._refused_still:
+            return False
+        if self._refused:
+            log.info("provider_is_back", provider=self._name)
+        self._refused_until = None
+        self.admitted = True
+        return True
 
     # ------------------------------------------------------------ within
+
+    @property
+    def _refused(self) -> bool:
+        return self._refused_until is not None
+
+    @property
+    def _refused_still(self) -> bool:
+        return self._refused_until is not None and self._clock.now() < self._refused_until
 
     @property
     def _long_limited(self) -> bool:

@@ -7,9 +7,11 @@ Shapes  A place is a hint where to look, whoever gives it. A balance counts when
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 
 from application.chain_source import Header, Holding, TxPlace
 from chain_ingest.providers import QUORUM, NoQuorum, Providers
+from domain.matching import BIRTH_SLACK_SECONDS
 
 
 async def places_of(providers: Providers, tx_hash: str) -> tuple[tuple[TxPlace, ...], int]:
@@ -33,3 +35,13 @@ async def balances_at(
         best = votes.most_common(1)
         found.append(best[0][0] if best and best[0][1] >= wanted else None)
     return found
+
+
+async def last_before(providers: Providers, since: datetime, low: int, high: int) -> int:
+    """The newest block of this range that no payment to a session of then can be in."""
+    before = since.timestamp() - BIRTH_SLACK_SECONDS
+    while high - low > 1:
+        middle = (low + high) // 2
+        block = await providers.agreed(middle)
+        low, high = (middle, high) if block.header.timestamp < before else (low, middle)
+    return low

@@ -30,6 +30,8 @@ from application.figures import (
 )
 from application.ingest import IngestStore
 from application.ports import Clock, Unavailable
+from application.reconciling import ReconcileBook
+from application.standing import Standing as NetworkStanding
 from chain_ingest.health import Standing
 from chain_ingest.metered import Call, Meter
 from chain_ingest.panel import Panel
@@ -66,6 +68,8 @@ class Gauges:
     attested_lag_seconds: float | None = None
     backlog: Backlog | None = None
     backlog_seconds: float | None = None
+    standing: NetworkStanding | None = None  # what the ingester last said of itself
+    unexplained: int | None = None  # balances of the newest reconcile run
 
 
 class Measures:
@@ -89,9 +93,16 @@ class Measures:
         self._figures = figures
         self._clock = clock
         self._conditions = conditions
+        self.book: ReconcileBook | None = None  # what its reconciler finds; None: there is none
         self._since = clock.now()
         self._forgotten: datetime | None = None
         self._away = False
+
+    @property
+    def quorum(self) -> int:
+        """How many providers must vouch for a block before anything in it is confirmed."""
+        one_will_do = len(self.meters) == 1 or self.network.policy.allow_unattested
+        return 1 if one_will_do else QUORUM
 
     async def run(self, stop: asyncio.Event) -> None:
         self.leads = True
@@ -207,9 +218,19 @@ class Measures:
     async def _read(self) -> Gauges:
         name = self.network.name
         backlog = await self._figures.backlog(name)
+        told = await self._store.standing(name)
+        standing = None if told is None else told.seen_at(self._clock.now())
+        run = None if self.book is None else await self.book.newest(name)
+        unexplained = None if run is None else run.unexplained
         cursor = await self._store.cursor(name)
         if cursor is None:
-            return Gauges(self.leads, self.tally.resting, backlog=backlog)
+            return Gauges(
+                self.leads,
+                self.tally.resting,
+                backlog=backlog,
+                standing=standing,
+                unexplained=unexplained,
+            )
         newest = await self._store.newest_header(name, cursor.number)
         doubtful = await self._store.unattested(name, 1)
         tip = self._tip()
@@ -222,6 +243,8 @@ class Measures:
             attested_lag_seconds=self._age(doubtful[0].time) if doubtful else 0.0,
             backlog=backlog,
             backlog_seconds=0.0 if backlog.oldest_at is None else self._age(backlog.oldest_at),
+            standing=standing,
+            unexplained=unexplained,
         )
 
     def _age(self, moment: datetime) -> float:

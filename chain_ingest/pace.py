@@ -5,7 +5,8 @@ Shapes  Without a bell, or while it is silent, POLLS_A_BLOCK looks a block time,
         one look at each ring, and one every SLOW_BLOCKS block times in case it has missed any.
         A bell is one provider's word that it has a new head. It moves nothing but the moment of
         the next look; and since the others may be a little later, that look is repeated at the
-        steady pace until there was something to do.
+        steady pace until there was something to do. However often it rings, nobody looks more
+        often than at the steady pace: every look costs calls of all providers.
 Units   seconds by the Clock port.
 """
 
@@ -82,7 +83,11 @@ class Pace:
         if bell is None:
             await pause(self._clock, seconds, stop)
             return
+        looked_at = self._clock.now()
         await pause(self._clock, seconds, stop, bell.rung)
         if bell.rung.is_set():
-            bell.rung.clear()
             self._expecting = True
+            early = self._steady_seconds - (self._clock.now() - looked_at).total_seconds()
+            if early > 0:
+                await pause(self._clock, min(early, self._steady_seconds), stop)
+            bell.rung.clear()

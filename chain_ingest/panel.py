@@ -5,19 +5,30 @@ Shapes  Asking notes how it went (chain_ingest/health.py). `first` and `logs` tu
         Logs come from as many providers as wanted, the next one for each that stays silent; when
         two tell of different logs, one of them has lost some, and one more is heard.
 Units   seconds by the Clock port.
-Errors  Misconfigured ends a start; later it takes the provider out of service. Silence is no
-        error here: it is a missing answer.
+Errors  Misconfigured ends the start of a process; later it takes the provider out of service, for
+        one that says something else tomorrow must not end what follows by the others. Silence is
+        no error here: it is a missing answer. Nor does anything else that comes of an answer end
+        the process: whose bug it is, theirs or ours, it is logged and is no answer.
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import TypeVar
 
 import structlog
 
-from application.chain_source import ChainSource, Header, LogEntry, RangeLogs, RangeRefused
+from application.chain_source import (
+    ChainSource,
+    Header,
+    LogEntry,
+    ProviderFailed,
+    RangeLogs,
+    RangeRefused,
+)
 from application.ports import Clock, Unavailable
 from chain_ingest.admission import Misconfigured, admit
 from chain_ingest.health import Health, ProviderState
@@ -28,14 +39,36 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 PROVIDERS_MAX = 3
+PUZZLES_MAX = 32  # kinds of errors that are logged with the whole traceback
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Heard:
-    """Logs of which some provider told, and how many providers were heard."""
+    """What each provider told, by its name."""
 
-    entries: tuple[LogEntry, ...]
-    providers: tuple[str, ...]
+    told: Mapping[str, RangeLogs]
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        return tuple(self.told)
+
+    @property
+    def entries(self) -> tuple[LogEntry, ...]:
+        """Logs of which some provider told."""
+        return tuple(dict.fromkeys(each for logs in self.told.values() for each in logs.entries))
+
+    @cached_property
+    def alone(self) -> Mapping[str, Mapping[LogEntry, str]]:
+        """By block hash: the logs of which one provider alone told, and who that was."""
+        who: dict[LogEntry, str | None] = {}
+        for name, logs in self.told.items():
+            for entry in set(logs.entries):
+                who[entry] = None if entry in who else name
+        blocks: defaultdict[str, dict[LogEntry, str]] = defaultdict(dict)
+        for entry, name_or_none in who.items():
+            if name_or_none is not None:
+                blocks[entry.block_hash][entry] = name_or_none
+        return blocks
 
 
 class Panel:
@@ -50,6 +83,8 @@ class Panel:
         self._clock = clock
         self._tally = tally
         self._health = {source.name: Health(source.name, clock) for source in sources}
+        self._checked = False
+        self._puzzles: set[tuple[str, type[Exception]]] = set()
 
     @property
     def states(self) -> Mapping[str, ProviderState]:
@@ -60,12 +95,26 @@ class Panel:
         return len(self._sources) == 1
 
     async def check(self) -> None:
-        """Everybody who answers must be what the configuration says. Raises Misconfigured."""
-        await asyncio.gather(*(self._admit(source) for source in self._sources))
+        """Everybody who answers must be what the configuration says.
 
-    def lied(self, source: ChainSource, lie: str) -> None:
-        self._health[source.name].lied(lie)
-        self._tally.lied(source.name)
+        Raises Misconfigured the first time; with a later lease, who differs is refused.
+        """
+        sources = self._in_service()
+        outcomes = await asyncio.gather(
+            *(self._admit(source) for source in sources), return_exceptions=True
+        )
+        for source, outcome in zip(sources, outcomes, strict=True):
+            if isinstance(outcome, Misconfigured) and self._checked:
+                self._health[source.name].refuse(str(outcome))
+            elif isinstance(outcome, Misconfigured) or not isinstance(outcome, Exception | bool):
+                raise outcome
+            elif isinstance(outcome, Exception):
+                self._puzzled(source, outcome)
+        self._checked = True
+
+    def lied(self, name: str, lie: str) -> None:
+        self._health[name].lied(lie)
+        self._tally.lied(name)
 
     def others_are_down(self, answered: int) -> bool:
         """Whether nobody else is there to be waited for."""
@@ -138,8 +187,7 @@ class Panel:
             self._tally.disagreed()
             counts = {name: answer.count for name, answer in told.items()}
             log.warning("logs_differ", network=self._network.name, what=what, counts=counts)
-        union = dict.fromkeys(entry for answer in told.values() for entry in answer.entries)
-        return Heard(tuple(union), tuple(told))
+        return Heard(told)
 
     async def ask(
         self,
@@ -164,6 +212,9 @@ class Panel:
         except Misconfigured as wrong:
             health.refuse(str(wrong))  # it was silent at start-up; the others go on
             return None
+        except Exception as bug:  # noqa: BLE001 - one provider's answer never ends the process
+            self._puzzled(source, bug, self._seconds_since(begun))
+            return None
         health.answered(self._seconds_since(begun))
         return (answer,)
 
@@ -182,8 +233,16 @@ class Panel:
         except Unavailable as outage:
             health.failed(outage)
             return False
-        health.admitted = True
-        return True
+        return health.admit()
+
+    def _puzzled(self, source: ChainSource, bug: Exception, seconds: float = 0.0) -> None:
+        """An answer that nobody foresaw: blamed on who gave it, and told in full once a kind."""
+        puzzle = (source.name, type(bug))
+        if puzzle not in self._puzzles and len(self._puzzles) < PUZZLES_MAX:
+            self._puzzles.add(puzzle)
+            log.error("answer_not_understood", provider=source.name, exc_info=bug)
+        reason = f"{source.name}: an answer nobody foresaw: {type(bug).__name__}"
+        self._health[source.name].failed(ProviderFailed(reason, "wrong_shape"), seconds)
 
     def _seconds_since(self, begun: datetime) -> float:
         return (self._clock.now() - begun).total_seconds()

@@ -3,13 +3,17 @@
 Shapes  A new sighting is observed, and gets its terms; sightings whose rule is met are confirmed:
         a number of blocks with the block that makes it full, a tag whenever the chain has moved
         it on. Both need attested words: the sighting's own, and that of the block that buries
-        it; unless the policy configured now takes one provider's word. (How far its providers
+        it; unless the policy configured now takes one provider's word. What a quorum's reading
+        does not prove of a block that one provider told is retracted, and told anew if it was
+        only told wrongly. (How far its providers
         are trusted is a matter of this process, and so not of the version.)
 Units   confirmations: head number minus block number plus one.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
+
+import structlog
 
 from application.chain_messages import head_subject
 from application.ingest import (
@@ -33,6 +37,8 @@ from chain_ingest.terms import Policy
 from chain_ingest.transfers import moment_of
 from domain.events import Sighting
 from domain.networks import Finality, Network
+
+log = structlog.get_logger(__name__)
 
 CONFIRMED_AT_ONCE_MAX = 5_000  # in one write; the next one confirms the rest
 
@@ -166,21 +172,27 @@ class Passing:
     async def reexamine(
         self, cursor: Cursor, block: Agreed, sightings: tuple[Sighting, ...]
     ) -> Cursor:
-        """A block first read through one provider: now attested, perhaps with more in it."""
-        known = {
-            each.sighting.transfer_id: each
-            for each in await self._store.sightings_in(self._network.name, block.header.hash)
-        }
+        """A block first read through one provider: now attested, with more or less in it.
+
+        The sightings are all that its receipts prove, for those too of whom some are stored.
+        """
+        held = await self._store.sightings_in(self._network.name, block.header.hash)
+        true = {_substance(each) for each in sightings}
+        gone = [each for each in held if block.attested and _substance(each.sighting) not in true]
+        known = {each.sighting.transfer_id: each for each in held if each not in gone}
         again = [
             replace(known[each.transfer_id], sighting=each)
             for each in sightings
             if each.transfer_id in known
         ]
         missed = await self._policy.terms_for(
-            [each for each in sightings if each.transfer_id not in known]
+            [each for each in sightings if each.transfer_id not in known], gone=gone
         )
         at = self._clock.now()
         numbering = Numbering(self._network, cursor, at)
+        for each in gone:
+            numbering.retracted(each)
+            self._say_unproved(each)
         for each in missed:
             numbering.observed(each, cursor.number)
         moved = await self._store.reexamine(
@@ -191,10 +203,20 @@ class Passing:
                 sightings=(*again, *missed),
                 reports=numbering.reports,
                 at=at,
+                unproved=tuple(gone),
             )
         )
         await self._tell(numbering, cursor.number)
         return moved
+
+    def _say_unproved(self, seen: Sighted) -> None:
+        log.error(
+            "sighting_unproved",
+            network=self._network.name,
+            transfer=seen.sighting.transfer_id,
+            block=seen.sighting.block_number,
+            told_by=seen.sighting.providers,
+        )
 
     async def _tell(self, numbering: Numbering, head: int) -> None:
         if numbering.reports:
@@ -214,3 +236,9 @@ def passed(block: Agreed) -> PassedHeader:
         attested=block.attested,
         providers=block.providers,
     )
+
+
+def _substance(sighting: Sighting) -> tuple[object, ...]:
+    """What a sighting says of its block, whoever vouches for that."""
+    moved = (sighting.sender, sighting.recipient, sighting.token, sighting.amount)
+    return (sighting.transfer_id, *moved)

@@ -30,18 +30,16 @@ from functools import lru_cache
 
 from eth_hash.auto import keccak
 
-from application.chain_source import Header, ReceiptLog, TxReceipt
+from application.chain_source import Header, LogEntry, ReceiptLog, TxReceipt
 from chain_ingest import rlp
 from chain_ingest.receipt_trie import root_of
 
-HEADERS_KEPT_MAX = 1_024
 _BLOOM_BITS = 2048
 _NOBODY = bytes(20)
 
 
-@lru_cache(maxsize=HEADERS_KEPT_MAX)
 def header_hash(header: Header) -> str:
-    """Several providers tell of one header, and are asked again and again: computed once."""
+    """Computed each time: to keep a header whole would keep what a liar has stuffed it with."""
     fields = (
         bytes.fromhex(header.parent_hash.removeprefix("0x")),
         header.ommers_hash,
@@ -118,6 +116,8 @@ def why_header_lies(header: Header) -> str | None:
     # It decides whose root proves what, so it must be in the hash.
     if header.settled_height is not None and header.ext_data_hash is None:
         return f"block {header.number} has a settled height that its hash does not cover"
+    if header.settled_height is not None and header.settled_height >= header.number:
+        return f"block {header.number} says that it settles block {header.settled_height}"
     computed = header_hash(header)
     if header.hash == computed:
         return None
@@ -185,3 +185,26 @@ def _encoded(receipt: TxReceipt) -> bytes:
 def _log(log: ReceiptLog) -> bytes:
     topics = rlp.list_of(map(rlp.string, log.topics))
     return rlp.list_of((rlp.string(log.address), topics, rlp.string(log.data)))
+
+
+def logs_not_held(
+    receipts: Iterable[TxReceipt], entries: Iterable[LogEntry]
+) -> tuple[LogEntry, ...]:
+    """Those of a block's logs, as told, that are in none of its proved receipts."""
+    told = {_content(entry): entry for entry in entries}
+    if told:
+        emitters = {bytes.fromhex(entry.address[2:]) for entry in told.values()}
+        for receipt in receipts:
+            for log in receipt.logs:
+                if log.address in emitters:
+                    told.pop(_content_in(receipt.tx_hash, log), None)
+    return tuple(told.values())
+
+
+def _content(entry: LogEntry) -> tuple[str, ...]:
+    return entry.tx_hash, entry.address, entry.data, *entry.topics
+
+
+def _content_in(tx_hash: str, log: ReceiptLog) -> tuple[str, ...]:
+    topics = ("0x" + topic.hex() for topic in log.topics)
+    return tx_hash, "0x" + log.address.hex(), "0x" + log.data.hex(), *topics

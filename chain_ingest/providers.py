@@ -3,10 +3,11 @@
 Shapes  A block is agreed when two providers give the same header hash and the same transaction
         hashes; then it is `attested`. With one provider configured, or the others down, its
         word is taken and marked unattested. Providers that contradict each other agree on
-        nothing. Logs are the union of two answers; receipts count only with a proof.
+        nothing. Logs are the union of two answers; receipts count only with a proof, and show
+        who made a log up.
         Failover serves liveness; it never lowers the quorum while a second provider answers.
 Units   seconds; heights are block numbers.
-Errors  Misconfigured   as chain_ingest/admission.py says: refuse to start
+Errors  Misconfigured   as chain_ingest/admission.py says: refuse to start (later: go on without it)
         NoQuorum        not now; the caller waits and asks again
         Unprovable      no provider gave receipts that hash to the header's root
 """
@@ -18,11 +19,11 @@ from typing import TypeVar
 
 import structlog
 
-from application.chain_source import ChainSource, Header, LogEntry, RangeLogs, TxReceipt
+from application.chain_source import ChainSource, Header, RangeLogs, TxReceipt
 from application.ingest import RangeMemory
 from application.ports import Clock, Unavailable
-from chain_ingest.panel import Panel
-from chain_ingest.proof import why_header_lies, why_receipts_lie
+from chain_ingest.panel import Heard, Panel
+from chain_ingest.proof import logs_not_held, why_header_lies, why_receipts_lie
 from chain_ingest.ranges import NoRangeMemory, Ranges
 from chain_ingest.settlement import NotSettled, settlement_of, why_settled_receipts_lie
 from chain_ingest.tally import Tally
@@ -86,7 +87,8 @@ class Providers:
     async def check(self) -> None:
         """Ask every provider that answers for its chain and our tokens; refuse what differs.
 
-        A provider that is silent now is checked before its first answer is used.
+        A provider that is silent now is checked before its first answer is used. The first time
+        raises Misconfigured; after that whoever differs is left out.
         """
         await self.panel.check()
 
@@ -170,8 +172,8 @@ class Providers:
 
     async def logs_of_block(
         self, block: Agreed, tokens: Sequence[str], recipients: Collection[str] | None
-    ) -> tuple[LogEntry, ...]:
-        """The union of two answers, or of one for a block that one provider vouches for."""
+    ) -> Heard:
+        """Two answers, or one for a block that one provider vouches for."""
         wanted = QUORUM if block.attested else 1
 
         async def read(source: ChainSource) -> RangeLogs | None:
@@ -184,7 +186,19 @@ class Providers:
         heard = await self.panel.logs(self.panel.healthiest(), read, wanted, what)
         if len(heard.providers) < wanted:
             raise NoQuorum(f"{what}: {len(heard.providers)} of {wanted} providers answered")
-        return heard.entries
+        return heard
+
+    def check_logs(self, block: Agreed, receipts: Sequence[TxReceipt], heard: Heard) -> None:
+        """Who alone names a log of an attested block that its proved receipts lack has lied.
+
+        What two name alike is none's lie: there are nodes that show what is in no block's roots.
+        """
+        if not block.attested:
+            return
+        alone = heard.alone.get(block.header.hash, {})
+        false = logs_not_held(receipts, alone)
+        for name in sorted({alone[entry] for entry in false}):
+            self.panel.lied(name, f"told of a log that block {block.header.number} does not hold")
 
     async def proved_receipts(self, header: Header) -> tuple[TxReceipt, ...]:
         """All receipts of a block, hashed to its root. Raises Unprovable, or NoQuorum."""
@@ -197,7 +211,7 @@ class Providers:
             if lie is None:
                 self._tally.proved()
                 return receipts
-            self.panel.lied(source, lie)
+            self.panel.lied(source.name, lie)
             return None
 
         try:
@@ -228,7 +242,7 @@ class Providers:
             if lie is None:
                 self._tally.proved()
                 return told[settlement.blocks.index(header)]
-            self.panel.lied(source, lie)
+            self.panel.lied(source.name, lie)
             return None
 
         try:
@@ -256,7 +270,7 @@ class Providers:
             vote = (header.hash, header.transactions)
             votes.setdefault(vote, []).append((source.name, header))
         if not votes:
-            raise NoQuorum(f"nobody has {what}")
+            raise NoQuorum(f"nobody has {what}" if answers else f"{what}: nobody answered")
         if len(votes) > 1:
             self._tally.disagreed()
         best = max(votes.values(), key=len)
@@ -273,7 +287,7 @@ class Providers:
         if lie is None and number is not None and header.number != number:
             lie = f"asked for block {number}, told of {header.number}"
         if lie is not None:
-            self.panel.lied(source, lie)
+            self.panel.lied(source.name, lie)
         return lie is None
 
     async def _first(

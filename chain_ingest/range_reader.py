@@ -15,13 +15,12 @@ from collections.abc import Collection, Sequence
 
 from application.chain_source import (
     ChainSource,
-    LogEntry,
     RangeLogs,
     RangeRefused,
     kind_of,
 )
 from application.ports import Clock, Unavailable
-from chain_ingest.panel import Panel
+from chain_ingest.panel import Heard, Panel
 from chain_ingest.providers import QUORUM, Agreed, NoQuorum
 from chain_ingest.ranges import RANGE_BLOCKS_MAX, Ranges
 
@@ -81,7 +80,7 @@ class RangeReader:
 
     async def logs(
         self, first: int, end: Agreed, tokens: Sequence[str], recipients: Collection[str]
-    ) -> Sequence[LogEntry]:
+    ) -> Heard:
         """Everything that two providers tell of first..end, or one where its word is taken."""
         last = end.header.number
         able = self._panel.have_reached(last + POOL_LAG_BLOCKS, end.providers)
@@ -95,7 +94,7 @@ class RangeReader:
         heard = await self._panel.logs(able, read, wanted, what)
         if len(heard.providers) < wanted:
             raise NoQuorum(f"{what}: {len(heard.providers)} of {wanted} providers told all")
-        return heard.entries
+        return heard
 
     async def _part(
         self,

@@ -268,8 +268,11 @@ class Recheck:
     async def _feed_in(self, read: _Read) -> None:
         """All that the block has for us: so it counts as read again, and nothing is left out."""
         block = read.block
-        watched = await self._watch.addresses(self._network.name)
-        sightings = tuple(self._sightings(read, watched))
+        name = self._network.name
+        held = await self._store.sightings_in(name, block.header.hash)
+        theirs = {each.sighting.recipient for each in held}
+        watched = await self._watch.addresses(name)
+        sightings = tuple(self._sightings(read, watched | theirs))
         if not (block.attested or self._providers.single):
             raise NoQuorum(f"only one provider vouches for block {block.header.number}")
         if (await self._policy.halts.of(self._network.name)).halt is not None:

@@ -8,7 +8,11 @@ Shapes  The net under the logs: a transfer that every provider asked has left ou
         (chain_ingest/recheck.py); without old state at the providers the range is read instead.
         A balance counts when two providers give the same one. An address read for the first time
         is taken to have held nothing when reading began, but for a merchant's own wallet, which
-        has a past; whatever it held then already, where a provider can tell, is left alone.
+        has a past; whatever it held then already, where a provider can tell, is left alone. So is
+        what an address held before the session was created whose own it is: a merchant's list of
+        addresses may have been used before. But one that was a session's own before reading
+        began, and held more by then than was seen, stays unexplained each run: somebody has paid
+        whom nobody saw. `gateway recheck TX --apply` feeds such a payment in.
         Each run checks sessions that wait for money, the newest addresses, and in rotation the
         others, ADDRESSES_MAX together.
 Units   base units; block numbers; seconds by the Clock port.
@@ -18,7 +22,7 @@ Errors  `run` waits for outages; `once` raises them.
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -34,7 +38,7 @@ from application.reconciling import (
     Reconciliation,
     WatchedAddress,
 )
-from chain_ingest.lookups import balances_at
+from chain_ingest.lookups import balances_at, last_before
 from chain_ingest.passing import Passing
 from chain_ingest.pauses import pause
 from chain_ingest.providers import Agreed, NoQuorum, Providers
@@ -62,6 +66,7 @@ class _Gap:
     token: str
     base: Reading
     top: Header
+    since: datetime | None = None  # look for nothing before: read for the first time
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,17 +198,18 @@ class Reconciler:
         rotated_to: int,
     ) -> Reconciliation:
         purses = [(each.address, asset) for each in chosen for asset in self._tokens]
-        purpose = {each.address: each.purpose for each in chosen}
+        wallets = {each.address for each in chosen if each.purpose == "merchant_wallet"}
+        since = {each.address: each.since for each in chosen}
         known = await self._readings(purses)
         due = [p for p in purses if p not in known or known[p].block_number < block.number]
         holdings = [(self._tokens[asset], address) for address, asset in due]
         units = await balances_at(self._providers, block, holdings) if due else ()
         there = {p: n for p, n in zip(due, units, strict=True) if n is not None}
         bases = {p: known.get(p) or Reading(p, cursor.anchor, "", 0) for p in there}
-        first_look = {p for p in there if p not in known and purpose[p[0]] == "merchant_wallet"}
+        first_look = {p for p in there if p not in known and p[0] in wallets}
         more = await self._more_than_seen(there, bases, block.number)
         gaps = [
-            _Gap(p, self._tokens[p[1]], bases[p], block)
+            _Gap(p, self._tokens[p[1]], bases[p], block, None if p in known else since[p[0]])
             for p, excess in more.items()
             if excess > 0 and p not in first_look
         ]
@@ -268,6 +274,7 @@ class Reconciler:
         unexplained: set[Purse] = set()
         for gap in gaps:
             fed_in, left = await self._search(gap)
+            left = left or await self._held_unseen(gap)
             found += fed_in
             say = log.error if fed_in or left else log.info
             say(
@@ -297,7 +304,7 @@ class Reconciler:
                 return found, False
             number = await self._block_of_rise(gap, start)
             if number is None:
-                fed_in = await self._read_all(gap)
+                fed_in = await self._read_all(gap, start)
                 found += fed_in
                 excess = await self._excess(gap, start, gap.top.number)
                 return found, excess is None or excess > 0
@@ -310,11 +317,27 @@ class Reconciler:
     async def _held_before(self, gap: _Gap) -> Reading:
         """Where to begin: what was there when reading began, if a provider still knows."""
         base = gap.base
-        if base.units or base.block_number > await self._anchor():
+        if gap.since is not None:
+            until = gap.top.number
+            number = await last_before(self._providers, gap.since, base.block_number, until)
+            base = replace(base, block_number=number)
+        elif base.units or base.block_number > await self._anchor():
             return base
         block = await self._providers.agreed(base.block_number)
         (units,) = await balances_at(self._providers, block.header, [(gap.token, gap.purse[0])])
         return replace(base, units=units or 0)
+
+    async def _held_unseen(self, gap: _Gap) -> bool:
+        """Whether a session's own address was paid before anybody read the chain, unseen."""
+        if gap.since is None:
+            return False
+        block = await self._providers.agreed(await self._anchor())
+        if gap.since.timestamp() > block.header.timestamp:
+            return False  # it was nobody's yet
+        (units,) = await balances_at(self._providers, block.header, [(gap.token, gap.purse[0])])
+        mark = (*gap.purse, block.header.number)
+        seen = await self._book.received_until(self._network.name, {mark})
+        return units is not None and units > seen[mark]
 
     async def _anchor(self) -> int:
         cursor = await self._store.cursor(self._network.name)
@@ -344,12 +367,12 @@ class Reconciler:
         more = await self._more_than_seen({gap.purse: units}, {gap.purse: start}, number)
         return more[gap.purse]
 
-    async def _read_all(self, gap: _Gap) -> int:
-        """Every block since the last reading; of too many those that one recheck reads.
+    async def _read_all(self, gap: _Gap, start: Reading) -> int:
+        """Every block since the start; of too many those that one recheck reads.
 
         What has been read in vain is not read again each hour.
         """
-        before = max(gap.base.block_number, self._read_up_to.get(gap.purse, 0))
+        before = max(start.block_number, self._read_up_to.get(gap.purse, 0))
         first = max(before + 1, gap.top.number - RECHECK_BLOCKS_MAX + 1)
         fed_in = await self._fed_in(gap, first, gap.top.number)
         self._read_up_to[gap.purse] = gap.top.number

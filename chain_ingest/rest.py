@@ -74,6 +74,11 @@ class Rest:
             self._tally.resting = not await self._somebody_waits()
         return self.on and self._next_look is not None and now < self._next_look
 
+    def is_over(self) -> None:
+        """Nothing is read, and not for want of customers: whoever waits is asked about anew."""
+        self._tally.resting = False
+        self._next_check = self._next_look = None
+
     def near_enough(self, cursor: Cursor, tip: int) -> bool:
         """Whether to leave the blocks up to `tip` for later; if so, until the next look."""
         behind_seconds = (tip - cursor.number) * self._network.block_seconds

@@ -13,6 +13,7 @@ from collections.abc import Set as AbstractSet
 import structlog
 
 from application.chain_source import LogEntry
+from chain_ingest.panel import Heard
 from chain_ingest.proof import block_may_have_logged
 from chain_ingest.providers import Agreed, Providers
 from chain_ingest.transfers import TRANSFER_TOPIC, movements_in, sighting_of
@@ -35,13 +36,18 @@ class Scanner:
         header = block.header
         if not watched or not block_may_have_logged(header, self._token_bytes, TRANSFER_TOPIC):
             return ()
-        logs = await self._providers.logs_of_block(block, self.tokens, watched)
-        if not any(self.matching(logs, watched)):
+        heard = await self._providers.logs_of_block(block, self.tokens, watched)
+        if not any(self.matching(heard.entries, watched)):
             return ()
-        return await self.proved(block, watched)
+        return await self.proved(block, watched, heard)
 
-    async def proved(self, block: Agreed, watched: AbstractSet[str]) -> tuple[Sighting, ...]:
+    async def proved(
+        self, block: Agreed, watched: AbstractSet[str], heard: Heard | None = None
+    ) -> tuple[Sighting, ...]:
+        """All of it by its receipts; `heard` is what the providers had told of its logs."""
         receipts = await self._providers.proved_receipts(block.header)
+        if heard is not None:
+            self._providers.check_logs(block, receipts, heard)
         movements, posed = movements_in(receipts, self._token_bytes, watched)
         for reject in posed:
             log.warning(
@@ -51,7 +57,7 @@ class Scanner:
                 log_index=reject.log_index,
                 reason=reject.reason,
             )
-        if not movements:
+        if not movements and heard is not None:
             log.error("log_without_receipt", network=self._network.name, block=block.header.number)
         return tuple(
             sighting_of(

@@ -3,7 +3,8 @@
 Shapes  Leadership is a lease from the store. When it is lost, work stops and starts again with a
         new lease; a write that slips in between is refused by the cursor it names.
         `ingest_network` puts the parts together from ports.
-Errors  Misconfigured, and our own bugs, end `run`; outages do not.
+Errors  Misconfigured, and our own bugs in following and publishing, end `run`; outages do not.
+        A duty that fails is logged and begun again after a pause: payments go on without it.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from application.outside import Bus
 from application.policies import Policies
 from application.ports import Clock, Unavailable
 from application.reads import Progress
+from chain_ingest.beginning import Beginning, Openings
 from chain_ingest.follower import Follower
 from chain_ingest.measures import Measures, conditions
 from chain_ingest.metered import Meter
@@ -40,6 +42,7 @@ log = structlog.get_logger(__name__)
 
 STANDBY_SECONDS = 2.0
 LEASE_CHECK_SECONDS = 1.0
+DUTY_SECONDS_FIRST, DUTY_SECONDS_MAX = 5.0, 600.0  # until a duty that failed is begun again
 
 
 class Duty(Protocol):
@@ -94,7 +97,7 @@ class Ingester:
         parts = [
             asyncio.create_task(self.follower.run(done)),
             asyncio.create_task(self.outbox.run(done)),
-            *(asyncio.create_task(duty.run(done)) for duty in self._duties),
+            *(asyncio.create_task(self._dutiful(duty, done)) for duty in self._duties),
             asyncio.create_task(self._until_over(lease, stop)),
         ]
         try:
@@ -106,6 +109,20 @@ class Ingester:
         for outcome in ended:
             if isinstance(outcome, Exception):
                 raise outcome
+
+    async def _dutiful(self, duty: Duty, stop: asyncio.Event) -> None:
+        """The duty, begun again when it fails; the pauses grow, whatever happens between."""
+        wait_seconds = DUTY_SECONDS_FIRST
+        while True:
+            try:
+                return await duty.run(stop)
+            except Exception:
+                name = type(duty).__name__
+                log.exception("duty_failed", network=self._network.name, duty=name)
+            await pause(self._clock, wait_seconds, stop)
+            if stop.is_set():
+                return None
+            wait_seconds = min(wait_seconds * 2, DUTY_SECONDS_MAX)
 
     async def _until_over(self, lease: Lease, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -133,12 +150,14 @@ def ingest_network(  # noqa: PLR0913 - one argument a port
     bell: Bell | None = None,
     reconciling: Reconciling | None = None,
     expecting: Expecting | None = None,
+    openings: Openings | None = None,
 ) -> Ingester:
     """Everything that one network's ingester needs, given its ports.
 
     `bell` only ends a pause early (chain_ingest/pace.py); `meters` are those of the sources
     (chain_ingest/metered.py); without `figures` nothing is kept, without `reconciling` no balance
-    is read, and without `expecting` it never rests (chain_ingest/rest.py).
+    is read, without `expecting` it never rests (chain_ingest/rest.py), and without `openings` and
+    `start_block` it begins at the head, whoever waits for older blocks (chain_ingest/beginning.py).
     """
     tally = Tally()
     providers = Providers(network, sources, clock, tally, range_memory)
@@ -159,11 +178,15 @@ def ingest_network(  # noqa: PLR0913 - one argument a port
         rest=None
         if expecting is None
         else Rest(network, store, log_head, progress, expecting, clock, tally),
+        beginning=None
+        if openings is None
+        else Beginning(network, providers, log_head, progress, openings, clock),
     )
     measures = None
     if figures is not None:
         thinks = partial(conditions, providers.panel)
         measures = Measures(network, meters, tally, store, figures, clock, conditions=thinks)
+        measures.book = None if reconciling is None else reconciling.book
     duties: list[Duty] = [] if bell is None else [bell]
     if reconciling is not None:
         parts = (network, providers, store, policy, watch, passing, clock)

@@ -47,6 +47,8 @@ async def settlement_of(ours: Header, agree: Agree) -> Settlement:
         if len(above) > BLOCKS_UNTIL_SETTLED_MAX:
             raise NotSettled(f"no block settles block {ours.number} soon enough")
         above.append(_linked(above[-1], await agree(above[-1].number + 1)))
+    if len(above) == 1:
+        raise NotSettled(f"block {ours.number} says that it settles itself")
     root_of, before = above[-1], above[-2]
     first, last = _settled_by(before) + 1, _settled_by(root_of)
     if last - first >= BLOCKS_SETTLED_AT_ONCE_MAX:

@@ -7,7 +7,8 @@ Shapes  Several troubles may be on at once; each is logged when it begins and wh
         some rule asks for a tag: payments that count blocks go on.
         The store is written when the standing changes, and every STANDING_SECONDS besides.
 Units   seconds by the Clock port; block numbers.
-Errors  none: an outage of the store is tried again later.
+Errors  none: an outage of the store is tried again later, and so is what is our own fault here,
+        which is logged: nobody's payment waits for what is said of the network.
 """
 
 from collections.abc import Mapping
@@ -76,6 +77,7 @@ class StandingKeeper:
         self._met: dict[Trouble, _Met] = {}
         self._written: Standing | None = None
         self._not_read = True
+        self._failed = False
 
     def forget(self) -> None:
         """A new lease: what happened before it is nobody's stall."""
@@ -101,6 +103,12 @@ class StandingKeeper:
                 self._written = standing
         except Unavailable:
             return  # said again with the next step
+        except Exception:
+            if not self._failed:
+                log.exception("standing_not_told", network=self._network.name)
+            self._failed = True
+            return
+        self._failed = False
 
     async def _recall(self, now: datetime) -> None:
         """A trouble that was on before this lease has lasted since then."""

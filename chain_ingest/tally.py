@@ -10,12 +10,15 @@ from collections.abc import Mapping
 
 from application.figures import ReadingCount
 
+DEEP_REORG_BLOCKS = 64  # deeper than any that a chain goes through in a normal year
+
 
 class Tally:
     def __init__(self) -> None:
         self._taken = ReadingCount()
         self._fresh = ReadingCount()
         self._lies: Counter[str] = Counter()
+        self.deep_reorgs = 0  # since the start
         self.resting = False  # nobody waits for a payment: see chain_ingest/rest.py
 
     def passed(self, blocks: int) -> None:
@@ -32,6 +35,7 @@ class Tally:
         self._add(ReadingCount(lies=1))
 
     def reorganised(self, depth: int) -> None:
+        self.deep_reorgs += depth >= DEEP_REORG_BLOCKS
         self._add(ReadingCount(reorgs=1, deepest_reorg=depth))
 
     @property

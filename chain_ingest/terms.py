@@ -71,13 +71,21 @@ class Policy:
         assert self._history is not None, "adopted before the first block"
         return self._history.policies
 
-    async def terms_for(self, sightings: Sequence[Sighting]) -> tuple[Sighted, ...]:
-        """Of sightings that are not stored yet, or not canonical now; in the order given."""
+    async def terms_for(
+        self, sightings: Sequence[Sighting], *, gone: Sequence[Sighted] = ()
+    ) -> tuple[Sighted, ...]:
+        """Of sightings that are not stored yet, or not canonical now; in the order given.
+
+        `gone` are stored of the same block, and leave the chain with the same write.
+        """
         if not sightings:
             return ()
         name = self._network.name
         first = await self._store.first_terms(name, {each.transfer_id for each in sightings})
         received = dict(await self._received(sightings))
+        for left in gone:
+            if _purse(left.sighting) in received:
+                received[_purse(left.sighting)] -= left.sighting.amount.units
         terms: dict[str, Terms] = {}
         by_block = sorted(sightings, key=lambda each: each.block_number)
         for _, block in groupby(by_block, key=lambda each: each.block_number):

@@ -12,16 +12,18 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
+from application.chain_messages import ReorgReport
 from chaos import oracle
 from chaos.driver import Driver
-from chaos.faults import ABSENCE_BLOCKS, Step, plan
+from chaos.faults import ABSENCE_BLOCKS, Mood, Step, plan
 from chaos.ingesting import CONFIRMATIONS, TIMEOUT_SECONDS, Ingesting, ingesting
 from chaos.rpc import Rpc, Silent
 from chaos.stage import PAID_ADDRESSES, Stage, stage
 from chaos.strategies import Strategy, usual
 
 MANY_ADDRESSES = 1_500  # more than a thousand: all transfers are read
-PACE_SECONDS_MAX = 0.25
+PACE_SECONDS_MAX = 1.0
+PACE_LYING_SECONDS_MAX = 0.25  # while there may be no quorum to wait for
 PACE_SECONDS_MIN = 0.02
 SLACK_BLOCKS_MAX = 3
 TRUCE_SECONDS = 0.8  # longer than any answer takes: no lie outlives its mood
@@ -46,6 +48,8 @@ class Result:
     refusals: int
     repeats: int
     reports: int
+    followed: int
+    deepest_followed: int
     seconds: float
     verdicts: Sequence[oracle.Verdict]
     calls: dict[str, float] = field(default_factory=dict)
@@ -67,14 +71,15 @@ class World:
     def driver(self) -> Driver:
         return self.stage.driver
 
-    async def pace(self, rng: Random) -> None:
+    async def pace(self, rng: Random, mood: Mood) -> None:
         """Until the readers have come near the head, but not longer than the bound."""
         slack = rng.randint(0, SLACK_BLOCKS_MAX)
         goal = self.driver.mirror.head - slack
         loop = asyncio.get_running_loop()
         begun = loop.time()
         await asyncio.sleep(PACE_SECONDS_MIN)
-        while loop.time() - begun < PACE_SECONDS_MAX:
+        longest = PACE_LYING_SECONDS_MAX if mood.down else PACE_SECONDS_MAX
+        while loop.time() - begun < longest:
             if await self.ingesting.height() >= goal:
                 return
             await asyncio.sleep(PACE_SECONDS_MIN)
@@ -115,7 +120,7 @@ async def _live(world: World, story: Sequence[Step], rng: Random, on_step: OnSte
             if mood.liar is None:
                 await asyncio.sleep(TRUCE_SECONDS)
         await _step(world, step)
-        await world.pace(rng)
+        await world.pace(rng, mood)
         world.ingesting.check()
         on_step(number)
 
@@ -157,6 +162,7 @@ async def _judged(world: World, seed: int, steps: int, seconds: float) -> Result
     real = oracle.ever(driver.mirror, watched)
     reports = await world.stage.consumer.reports()
     ours, still_open = oracle.judge(reports, truth, real)
+    followed = [each.depth for each in reports if isinstance(each, ReorgReport)]
     await oracle.examine_rows(ours, world.stage.postgres, still_open, driver.mirror.canonical)
     if await world.ingesting.height() != driver.mirror.head:
         ours.fault(f"stands at block {await world.ingesting.height()} of {driver.mirror.head}")
@@ -178,6 +184,8 @@ async def _judged(world: World, seed: int, steps: int, seconds: float) -> Result
         refusals=world.ingesting.refusals,
         repeats=world.stage.consumer.repeats,
         reports=len(reports),
+        followed=len(followed),
+        deepest_followed=max(followed, default=0),
         seconds=seconds,
         verdicts=[*others, ours],
         calls=calls,

@@ -88,6 +88,8 @@ def summary(results: Sequence[Result]) -> dict[str, Any]:
         "blocks": sum(result.mined for result in results),
         "forks": sum(result.forks for result in results),
         "deepest_fork": max(result.deepest for result in results),
+        "forks_followed": sum(result.followed for result in results),
+        "deepest_followed": max(result.deepest_followed for result in results),
         "transactions": sum(result.transactions for result in results),
         "payments": ours.payments,
         "reports": sum(result.reports for result in results),
@@ -142,6 +144,11 @@ def _show(results: Sequence[Result], console: Console) -> None:
     console.print(table)
     for text in total["wrong"]:
         console.print(text, style="red", highlight=False, soft_wrap=True)
+    console.print(
+        f"{total['forks_followed']} forks were seen by the gateway and followed, down to "
+        f"{total['deepest_followed']} blocks; the others came and went between two looks",
+        style="dim",
+    )
     console.print(
         "taken back: confirmed, then retracted by a fork deeper than the confirmations",
         style="dim",

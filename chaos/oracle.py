@@ -125,7 +125,7 @@ class Listener:
         told = _told(report)
         self._forged(report, told)
         if report.kind == "retracted":
-            self._retracted(told)
+            self._retracted(told, attested=report.sighting.attested)
             return
         if self._due:
             self._verdict.fault(
@@ -157,11 +157,12 @@ class Listener:
             )
         self._due = set(report.orphaned)
 
-    def _retracted(self, told: Transfer) -> None:
+    def _retracted(self, told: Transfer, *, attested: bool) -> None:
+        """A reorg names it, or one provider had made it up: then a quorum has read the block."""
         known = self.open.pop(told.transfer_id, None)
         if known is None or known.told != told:
             self._verdict.fault(f"{told.transfer_id} retracted, and was not observed so")
-        if told.transfer_id not in self._due:
+        if told.transfer_id not in self._due and (attested or told in self._real):
             self._verdict.fault(f"{told.transfer_id} retracted without a reorg that names it")
         self._due.discard(told.transfer_id)
         if known is not None and known.confirmed:

@@ -14,6 +14,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, LiteralString
 
 import psycopg
@@ -92,9 +93,7 @@ async def unpublished(stage: Stage) -> AsyncIterator[Caught]:
     with _frozen(stage):
 
         async def caught() -> None:
-            async with asyncio.timeout(REACH_SECONDS_MAX):
-                while not (await stage.waiting()).unpublished:
-                    await asyncio.sleep(POLL_SECONDS)
+            await _until(partial(_lies_unpublished, stage))
 
         yield caught
 
@@ -106,9 +105,7 @@ async def unmarked(stage: Stage) -> AsyncIterator[Caught]:
 
         async def caught() -> None:
             with _frozen(stage):
-                async with asyncio.timeout(REACH_SECONDS_MAX):
-                    while not (await stage.waiting()).unpublished:
-                        await asyncio.sleep(POLL_SECONDS)
+                await _until(partial(_lies_unpublished, stage))
                 reached = await stack.enter_async_context(_locked(stage, "ingest.outbox"))
             await reached()
 
@@ -120,12 +117,25 @@ async def first_heard(stage: Stage) -> AsyncIterator[Caught]:
     """The first of many reports has been heard: others are still on their way."""
     before = await stage.consumer.count()
 
+    async def more() -> bool:
+        return await stage.consumer.count() > before
+
     async def caught() -> None:
-        async with asyncio.timeout(REACH_SECONDS_MAX):
-            while await stage.consumer.count() == before:
-                await asyncio.sleep(POLL_SECONDS)
+        await _until(more)
 
     yield caught
+
+
+async def _until(holds: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(REACH_SECONDS_MAX):
+        while True:
+            if await holds():
+                return
+            await asyncio.sleep(POLL_SECONDS)
+
+
+async def _lies_unpublished(stage: Stage) -> bool:
+    return (await stage.waiting()).unpublished > 0
 
 
 def _waits_for(event: asyncio.Event) -> Caught:
@@ -158,14 +168,12 @@ async def _locked(stage: Stage, table: LiteralString) -> AsyncIterator[Caught]:
         "WHERE NOT l.granted AND l.relation = %s::regclass AND a.application_name LIKE %s"
     )
 
+    async def somebody_waits() -> bool:
+        row = await (await watcher.execute(query, (table, "gateway-ingest%"))).fetchone()
+        return row is not None and row[0] > 0
+
     async def caught() -> None:
-        async with asyncio.timeout(REACH_SECONDS_MAX):
-            while True:
-                values = (table, "gateway-ingest%")
-                row = await (await watcher.execute(query, values)).fetchone()
-                if row is not None and row[0]:
-                    return
-                await asyncio.sleep(POLL_SECONDS)
+        await _until(somebody_waits)
 
     async with holder, watcher:
         await holder.execute(f"LOCK TABLE {table} IN SHARE MODE")

@@ -41,9 +41,9 @@ class Noise:
 
 
 NOISE = (
-    Noise(too_many=0.01, unavailable=0.01, truncated=0.005),
-    Noise(too_many=0.01, truncated=0.01),
-    Noise(hang=0.10, too_many=0.005),
+    Noise(too_many=0.004, unavailable=0.01, truncated=0.005),
+    Noise(too_many=0.004, truncated=0.01),
+    Noise(hang=0.10, too_many=0.002),
 )
 
 

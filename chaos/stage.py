@@ -29,9 +29,9 @@ from projections.schema import ensure_schemas
 NETWORK_NAME = "local"
 PAID_ADDRESSES = 60
 POLL_SECONDS = 0.05
-BLOCK_PAUSE_SECONDS = 0.15
+BLOCK_PAUSE_SECONDS = 0.25  # time to read again what one provider vouched for
 QUIET_SECONDS = 0.5
-SETTLE_SECONDS_MAX = 90.0
+SETTLE_SECONDS_MAX = 240.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Stage:
                 head = self.driver.mirror.head
                 if now.cursor == head and not (now.unconfirmed or now.unpublished or now.unheard):
                     return True
-                if now.unconfirmed and now.cursor >= head - 1:
+                if now.unconfirmed and now.cursor == head:
                     await self.driver.grow([[]])
             await asyncio.sleep(BLOCK_PAUSE_SECONDS)
         return False

@@ -10,9 +10,13 @@ Rules   A wallet's signature speaks for the one session that still lacks money. 
         Anybody can announce a transaction that is not his. So it must pay what the session still
         lacks and be safe: until then the one who really paid can announce it too, which makes
         it ambiguous, or sign, which beats it.
-        No evidence reaches back: money from before the session was meant for something else.
+        Nothing reaches back: money from before the session was meant for something else. That
+        goes for its own address too: whoever gave us the list of addresses may have used this
+        one before.
         A wallet's sessions are those of its merchant, whoever else names it.
-Units   CLOCK_SLACK_SECONDS is what block times and our clock may differ by.
+Units   CLOCK_SLACK_SECONDS is what block times and our clock may differ by. Nobody but the payer
+        is told of a session's own address, so there BIRTH_SLACK_SECONDS is allowed: more than
+        the clock of an API process may be wrong by, so that no honest payment is left waiting.
 """
 
 from datetime import timedelta
@@ -26,6 +30,7 @@ from domain.payment import PaymentSession
 from domain.values import Value
 
 CLOCK_SLACK_SECONDS = 60
+BIRTH_SLACK_SECONDS = 900
 
 Verdict = Literal[
     "deposit_address",
@@ -39,6 +44,7 @@ Verdict = Literal[
     "wrong_token",
     "session_cancelled",
     "after_grace",
+    "before_session",
     "unknown_sender",
     "ambiguous_payer",
     "ambiguous_hash",
@@ -97,7 +103,9 @@ def concerns(sighting: Sighting, session: PaymentSession) -> bool:
     """Whether the one who pays this session would ask here what became of the transfer."""
     if sighting.recipient != session.deposit_address:
         return False
-    if session.pay_by == "deposit_address" or sighting.tx_hash in session.announced:
+    if session.pay_by == "deposit_address":
+        return not _before(sighting, session)
+    if sighting.tx_hash in session.announced:
         return True
     return sighting.sender in session.proven_payers and sighting.block_time >= session.created_at
 
@@ -110,7 +118,14 @@ def _by_address(
     why_not = _why_not(sighting, session, networks)
     if why_not is not None:
         return _inbox(merchant_id, *why_not)
+    if _before(sighting, session):
+        return _inbox(merchant_id, "before_session", "sent before the session was created")
     return _session(session, "deposit_address", "sent to the session's own deposit address")
+
+
+def _before(sighting: Sighting, session: PaymentSession) -> bool:
+    """Whether it came to the session's own address before anybody was given that for it."""
+    return sighting.block_time + timedelta(seconds=BIRTH_SLACK_SECONDS) < session.created_at
 
 
 def _by_evidence(

@@ -10,7 +10,6 @@ from uuid import UUID
 
 import orjson
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -65,7 +64,7 @@ def merchant_of(text: str) -> UUID:
 
 def page(view: StatementView, name: str) -> RenderableType:
     last = f"{view.ends_at:%d %B %Y}"
-    title = Text.from_markup(f"[bold]{escape(name)}[/]  statement of {view.month}")
+    title = Text.assemble((name, "bold"), f"  statement of {view.month}")
     if not view.livemode:
         title.append("  test mode", style="cyan")
     if view.preliminary:

@@ -162,6 +162,7 @@ def ingester(of: Core, network: Network, sources: tuple[EvmClient, ...]) -> Inge
         figures=figures(of),
         reconciling=reconciling(of),
         expecting=_expecting(of, network),
+        openings=PaymentReads(of.postgres),
         range_memory=PostgresProviderRanges(of.postgres),
         bell=None if urls is None else EvmWakeUps(urls, network, of.clock),
     )

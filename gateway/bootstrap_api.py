@@ -71,6 +71,7 @@ def _services(
         XpubAddresses(of.postgres),
         secrets,
         of.ids,
+        PostgresChainHeads(of.postgres),
         amount_max=of.settings.amount_max,
     )
     signatures = EvmSignatures(chains, of.clock)

@@ -1,10 +1,18 @@
-"""The figures of one network's ingester, as Prometheus metrics."""
+"""The figures of one network's ingester, as Prometheus metrics.
+
+Shapes  Only the process that leads shows them: one that stands by has read nothing, asked nobody
+        and would be taken for a network that stands still. It shows that it does not lead.
+        What is only true where two must agree is not shown of a network that believes one.
+"""
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import get_args
 
 from application.figures import ANSWERED, LATENCY_MICROS, CallCount, total
-from chain_ingest.measures import Measures
+from application.standing import Standing, Trouble
+from chain_ingest.measures import QUORUM as TWO
+from chain_ingest.measures import Gauges, Measures
 from chain_ingest.metered import Call
 from gateway.metrics import Histogram, Metric, Sample, Samples, declared
 
@@ -18,6 +26,30 @@ RESTING = Metric(
     "gateway_chain_resting",
     "gauge",
     "Whether nobody waits for a payment, so that the chain is read every other minute: 1, or 0.",
+    _NETWORK,
+)
+HALTED = Metric(
+    "gateway_chain_halted",
+    "gauge",
+    "Whether the network stands still until a person decides: 1, or 0.",
+    _NETWORK,
+)
+TROUBLE = Metric(
+    "gateway_chain_trouble",
+    "gauge",
+    "The gravest trouble with reading the network, by kind: 1 for that one, 0 for the others.",
+    (*_NETWORK, "kind"),
+)
+UNEXPLAINED = Metric(
+    "gateway_chain_unexplained_balances",
+    "gauge",
+    "Balances of the newest reconcile run that are above what was seen to arrive, for no reason.",
+    _NETWORK,
+)
+QUORUM = Metric(
+    "gateway_chain_quorum",
+    "gauge",
+    "How many providers must vouch for a block before anything in it is confirmed: 2, or 1.",
     _NETWORK,
 )
 BLOCK_SECONDS = Metric(
@@ -71,6 +103,9 @@ DEEPEST = Metric(
     "The deepest of them since this process began.",
     _NETWORK,
 )
+DEEP_REORGS = Metric(
+    "gateway_chain_deep_reorgs_total", "counter", "Of these, those of 64 blocks or more.", _NETWORK
+)
 LIES = Metric("gateway_chain_lies_total", "counter", "Answers proved to be false.", _PROVIDER)
 PROVIDER_UP = Metric(
     "gateway_chain_provider_up",
@@ -98,6 +133,10 @@ LATENCY = Metric("gateway_chain_call_seconds", "histogram", "How long calls took
 METRICS = declared(
     LEADS,
     RESTING,
+    HALTED,
+    TROUBLE,
+    UNEXPLAINED,
+    QUORUM,
     BLOCK_SECONDS,
     HEAD,
     HEAD_LAG,
@@ -111,6 +150,7 @@ METRICS = declared(
     DISAGREEMENTS,
     REORGS,
     DEEPEST,
+    DEEP_REORGS,
     LIES,
     PROVIDER_UP,
     PROVIDER_HEAD,
@@ -122,6 +162,8 @@ METRICS = declared(
 
 async def chain_samples(measures: Measures) -> Samples:
     """Everything of one network, at this moment."""
+    if not measures.leads:
+        return [Sample(LEADS, (measures.network.name,), 0)]
     found = await _standing(measures)
     for meter in measures.meters:
         labels = (measures.network.name, meter.provider)
@@ -137,27 +179,51 @@ async def chain_samples(measures: Measures) -> Samples:
 
 async def _standing(measures: Measures) -> list[Sample | Histogram]:
     gauges = await measures.gauges()
-    count = measures.tally.count()
+    labels = (measures.network.name,)
+    values = {**_reading(measures, gauges), **_counts(measures)}
+    shown = [(metric, value) for metric, value in values.items() if value is not None]
+    return [*_trouble(labels, gauges.standing), *(Sample(m, labels, value) for m, value in shown)]
+
+
+def _trouble(labels: tuple[str], standing: Standing | None) -> list[Sample | Histogram]:
+    """Nothing before the ingester's first word."""
+    if standing is None:
+        return []
+    return [
+        Sample(HALTED, labels, standing.trouble == "halted"),
+        *(Sample(TROUBLE, (*labels, k), standing.trouble == k) for k in get_args(Trouble)),
+    ]
+
+
+def _reading(measures: Measures, gauges: Gauges) -> dict[Metric, float | None]:
     backlog = gauges.backlog
-    values: dict[Metric, float | None] = {
+    two = measures.quorum == TWO
+    return {
         LEADS: gauges.leads,
         RESTING: gauges.resting,
+        UNEXPLAINED: gauges.unexplained,
+        QUORUM: measures.quorum,
         BLOCK_SECONDS: measures.network.block_seconds,
         HEAD: gauges.number,
         HEAD_LAG: gauges.head_lag_seconds,
         HEAD_LAG_BLOCKS: gauges.head_lag_blocks,
-        ATTESTED_LAG: gauges.attested_lag_seconds,
+        ATTESTED_LAG: gauges.attested_lag_seconds if two else None,
         UNPUBLISHED: None if backlog is None else backlog.unpublished,
         UNSETTLED: None if backlog is None else backlog.unsettled,
         OUTBOX_AGE: gauges.backlog_seconds,
+    }
+
+
+def _counts(measures: Measures) -> dict[Metric, float | None]:
+    count = measures.tally.count()
+    return {
         BLOCKS: count.blocks,
         PROOFS: count.proofs,
         DISAGREEMENTS: count.disagreements,
         REORGS: count.reorgs,
         DEEPEST: count.deepest_reorg,
+        DEEP_REORGS: measures.tally.deep_reorgs,
     }
-    labels = (measures.network.name,)
-    return [Sample(metric, labels, value) for metric, value in values.items() if value is not None]
 
 
 def _asked(labels: tuple[str, str], counts: Mapping[Call, CallCount]) -> list[Sample | Histogram]:

@@ -7,13 +7,14 @@ Errors  GatewayError for a network nobody described, or one without RPC_URLS.
 """
 
 import asyncio
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 
 import orjson
-from rich.markup import escape
+from rich.text import Text
 
 from adapters.evm import EvmClient
 from application.ports import Unavailable
@@ -26,6 +27,7 @@ from gateway.tables import console, folding, lines
 
 BLOCKS_BACK = 3  # an older block, that a provider which lags a little has as well
 PROVIDERS_WANTED = 3
+_ADDRESS = re.compile(r" at 0x[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,8 @@ async def _agreement(clients: Sequence[EvmClient], checked: Sequence[Checked]) -
 def _advice(checked: Sequence[Checked], agreement: Agreement) -> list[str]:
     advice = [f"{each.name}: does not answer: {each.outage}" for each in checked if each.outage]
     advice += [
-        f"{each.name}: {finding.about}: {finding.said}; {finding.remedy}"
+        f"{each.name}: {finding.about}: it says {finding.said}, expected {finding.expected}; "
+        f"{finding.remedy}"
         for each in checked
         for finding in each.findings
         if not finding.holds
@@ -165,7 +168,7 @@ def _print_table(
     table.add_row("operator", *(each.operator.shown for each in checked))
     questions = dict.fromkeys(f.about for each in checked for f in each.findings)
     for about in questions:
-        table.add_row(about, *(_cell(each, about) for each in checked))
+        table.add_row(_brief(about), *(_cell(each, about) for each in checked))
     if agreement.number is not None:
         hashes = [agreement.hashes.get(name) for name in names]
         table.add_row(
@@ -175,20 +178,25 @@ def _print_table(
     out = console()
     out.print(table)
     rules = ", ".join(rule.text for rule in network.policy.rules)
-    lines(out, f"Confirmed after: {rules}.", *map(escape, advice))
+    lines(out, f"Confirmed after: {rules}.", *advice)
     lines(out, "All is well." if not advice else "")
 
 
-def _cell(each: Checked, about: str) -> str:
+def _cell(each: Checked, about: str) -> str | Text:
     if each.outage is not None:
         return "no answer"
     finding = next((found for found in each.findings if found.about == about), None)
     if finding is None:
         return "-"
-    said = escape(_short(finding.said))
+    said = _short(finding.said)
     if finding.holds:
         return f"yes: {said}"
-    return f"[bold]{'NO' if finding.needed else 'no'}[/]: {said}"
+    return Text.assemble(("NO" if finding.needed else "no", "bold"), f": {said}")
+
+
+def _brief(about: str) -> str:
+    """Without the token's address: it would be folded, and the advice has it."""
+    return _ADDRESS.sub("", about)
 
 
 def _short(text: str) -> str:

@@ -43,6 +43,7 @@ from gateway.explain_next import (
     refund_standing,
     session_standing,
     transfer_standing,
+    why_late,
 )
 from gateway.explain_sentences import told
 from gateway.explain_words import BY_PERSON, Told, Words, keys_of, moment, said
@@ -128,9 +129,9 @@ class Explainer:
             case "ps" if identity:
                 return await self._session(text, identity, at)
             case "rf" if identity:
-                return await self._refund(text, identity)
+                return await self._refund(text, identity, at)
             case "tr" if identity:
-                return await self._transfer(text, identity)
+                return await self._transfer(text, identity, at)
             case "wd" if identity:
                 return await self._delivery(text, identity)
             case _:
@@ -152,7 +153,7 @@ class Explainer:
         ]
         refunds = [await self._read(REFUND, one) for one in session.refunds]
         sightings = [_folded(TRANSFER, each).sighting for each in transfers if each]
-        chain = await self._chain(session.network, sightings)
+        chain = await self._chain(session.network, sightings, at)
         return Explanation(
             title=f"Payment {text}",
             standing=session_standing(session, chain, words, at),
@@ -161,12 +162,12 @@ class Explainer:
             inbox=await self._strays(session, words, facts[0].position),
         )
 
-    async def _refund(self, text: str, refund_id: UUID) -> Explanation:
+    async def _refund(self, text: str, refund_id: UUID, at: datetime) -> Explanation:
         facts = await self._facts(REFUND, refund_id, text)
         refund = _folded(REFUND, facts)
         merchant = await self._merchant(refund.merchant_id)
         words = Words(self._networks, self._write, None, _keys(merchant))
-        chain = await self._chain(refund.network, [])
+        chain = await self._chain(refund.network, [], at)
         origin = refund.session_id
         decider: Decider[Any, Any] = PAYMENT
         if origin is None and refund.transfer_id is not None:
@@ -181,7 +182,7 @@ class Explainer:
             webhooks=await self._webhooks(about, merchant, refund.mode),
         )
 
-    async def _transfer(self, text: str, stream_id: UUID) -> Explanation:
+    async def _transfer(self, text: str, stream_id: UUID, at: datetime) -> Explanation:
         facts = await self._facts(TRANSFER, stream_id, text)
         transfer = _folded(TRANSFER, facts)
         sighting = transfer.sighting
@@ -197,7 +198,7 @@ class Explainer:
                 if isinstance(fact.event, e.OnchainTransferRefundReserved)
             )
         ]
-        chain = await self._chain(sighting.network, [sighting])
+        chain = await self._chain(sighting.network, [sighting], at)
         return Explanation(
             title=f"Transfer {text}",
             standing=transfer_standing(transfer, chain, words),
@@ -215,7 +216,7 @@ class Explainer:
 
     # ------------------------------------------------------------ what belongs to it
 
-    async def _chain(self, network: str, sightings: Iterable[e.Sighting]) -> Chain:
+    async def _chain(self, network: str, sightings: Iterable[e.Sighting], at: datetime) -> Chain:
         found: dict[str, Terms] = {}
         doubted: set[str] = set()
         for seen in sightings:
@@ -224,12 +225,15 @@ class Explainer:
                 found[seen.transfer_id] = terms
             if not seen.attested:
                 doubted.add(seen.transfer_id)
-        known = next((n for n in self._networks.networks if n.name == network), None)
+        known = self._networks.find(network)
         if known is None:
-            raise GatewayError(f"NETWORKS does not name {network}, where this happened: add it")
+            raise GatewayError(f"nothing describes {network}, where this happened: name it again")
         if known.policy.allow_unattested:
             doubted.clear()
-        return Chain(known, await self._heads.head(network), found, frozenset(doubted))
+        head = await self._heads.head(network)
+        standing = await self._heads.standing(network)
+        late = why_late(known, None if standing is None else standing.seen_at(at), head)
+        return Chain(known, head, found, frozenset(doubted), late)
 
     async def _webhooks(self, facts: Facts, merchant: Facts, mode: Mode) -> tuple[str, ...]:
         """Every message of these facts, and how its delivery to each endpoint went."""

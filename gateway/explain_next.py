@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from application import standing as standing_of
 from application.ingest import Terms
 from domain.networks import Network
 from domain.payment import PaymentSession
@@ -31,6 +32,31 @@ class Chain:
     head: int | None
     terms: Mapping[str, Terms]  # by transfer id
     doubted: frozenset[str] = frozenset()  # seen by one provider, where that is not enough
+    late: str | None = None  # why payments there are seen or confirmed late just now
+
+
+def why_late(
+    network: Network, standing: standing_of.Standing | None, head: int | None
+) -> str | None:
+    """One sentence while a network is halted or pending; None while it is followed."""
+    if standing is None:
+        if head is not None:
+            return None
+        return (
+            f"Nobody has begun to read {network.title}: what is paid there is not seen. "
+            f"The operator starts gateway ingest --network {network.name}."
+        )
+    if standing.trouble is None or not standing.pending:
+        return None
+    since = "" if standing.since is None else f" since {moment(standing.since)}"
+    what = "halted" if standing.trouble == "halted" else "pending"
+    why = standing_of.TROUBLE_WORDS[standing.trouble]
+    if standing.detail:
+        why += f" ({standing.detail})"
+    return (
+        f"{network.title} is {what}{since}: {why}. "
+        "Until that is over payments there are seen or confirmed later than usual."
+    )
 
 
 _LOST = frozenset({"retracted", "reversed"})
@@ -51,7 +77,9 @@ def session_standing(
     ]
     now = [_status(session, words, at), *_differently(session, words)]
     to_come = [*_evidence(session, at), _money_to_come(session, words, at)]
-    next_ = [*waits, *given_back, *to_come]
+    concerned = waits or session.awaits(at) or session.outstanding.units
+    held_up = [chain.late] if chain.late and concerned else []
+    next_ = [*held_up, *waits, *given_back, *to_come]
     return Standing(tuple(now), tuple(next_))
 
 
@@ -211,6 +239,8 @@ def transfer_standing(transfer: OnchainTransfer, chain: Chain, words: Words) -> 
     }[transfer.status]
     next_: list[str] = []
     if transfer.status == "observed":
+        if chain.late:
+            next_.append(chain.late)
         block = sighting.block_number
         next_.append(waits_for(sighting.transfer_id, block, amount, chain))
     if transfer.waits:

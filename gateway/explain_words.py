@@ -47,7 +47,7 @@ class Words:
         return f"{decimal_of(amount.units, decimals)} {symbol}"
 
     def network(self, name: str) -> str:
-        return next((n.title for n in self.networks.networks if n.name == name), name)
+        return self.networks.title_of(name)
 
     def late(self, sighting: e.Sighting) -> bool:
         return self.created is not None and sighting.block_time >= self.created.expires_at
@@ -61,7 +61,7 @@ class Words:
             case "customer":
                 return "the customer"
             case "chain":
-                titles = [n.title for n in self.networks.networks if str(n.chain_id) == rest]
+                titles = [n.title for n in self.networks.known() if str(n.chain_id) == rest]
                 return f"the chain ({titles[0]})" if titles else f"the chain {rest}"
             case "system":
                 return "the gateway"

@@ -56,6 +56,7 @@ FILE_BYTES_MAX = 1024**2
 NETWORKS_MAX = 100
 TOKENS_MAX = 50
 CHAIN_ID_MAX = 2**53 - 1  # what wallets can carry in JSON
+ACCEPTED_DECIMALS_MIN = 2  # sessions are opened in cents
 FINALITY_SECONDS = 900  # a rollup's; a chain that is faster says so
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
@@ -249,6 +250,13 @@ def _why_unusable(network: Network) -> Iterable[str]:
         values = [getattr(token, field) for token in network.tokens]
         for value in _twice(values):
             yield f"tokens: {field} {value} is there twice"
+    for token in network.accepted_tokens():
+        if token.decimals < ACCEPTED_DECIMALS_MIN:
+            yield (
+                f"tokens: {token.symbol}: decimals: {token.decimals}, but prices are in cents: a "
+                f"token that is accepted has {ACCEPTED_DECIMALS_MIN} or more; write accepted = "
+                "false to name it to the payer and keep it in the inbox"
+            )
     if not network.accepted_tokens():
         yield "tokens: none of them is accepted"
 

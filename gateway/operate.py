@@ -9,6 +9,7 @@ from uuid import UUID
 import orjson
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from adapters import keystore
 from adapters import migrate as migrations
@@ -31,7 +32,7 @@ from domain.values import Mode, parse_public_id
 from gateway import bootstrap
 from gateway.failures import GatewayError
 from gateway.settings import Settings
-from gateway.tables import asset_text, console, figure, folding
+from gateway.tables import Cells, asset_text, console, figure, folding
 from gateway.timeline import timeline
 from projections.schema import ensure_schemas
 
@@ -90,9 +91,9 @@ async def register_merchant(settings: Settings, name: str, xpub: str, *, live: b
         merchant = await merchants.find(merchant_id)
         assert merchant is not None
         wallet = merchant.refund_wallets[mode].address
-    table = Table.grid(padding=(0, 2))
+    table = Cells.grid(padding=(0, 2))
     table.add_row("merchant", merchant_id.hex)
-    table.add_row("API key", f"[bold]{key}[/] (shown this once)")
+    table.add_row("API key", Text.assemble((key, "bold"), " (shown this once)"))
     table.add_row(
         "first deposit address", f"{checksum_address(first)} (compare it with your wallet's)"
     )

@@ -21,7 +21,7 @@ from chain_ingest.coverage import Survey, close, picture, surveyed
 from gateway import bootstrap
 from gateway.failures import GatewayError
 from gateway.settings import Settings
-from gateway.tables import console, folding, lines
+from gateway.tables import Listing, console, lines
 
 SPANS_SHOWN_MAX = 50  # the newest; --json has them all
 GAPS_SHOWN_MAX = 20
@@ -99,9 +99,9 @@ def show(survey: Survey) -> None:
     share = _share(survey.attested, survey.blocks)
     title = Text.assemble((coverage_.network, "bold"), f"  blocks {first} to {last}")
     bar = Text("  ").append_text(_coloured(picture(ranges)))
-    bar.append("   # attested  ~ on one provider's word  . a gap", style="dim")
+    legend = Text("  # attested  ~ on one provider's word  . a gap", style="dim")
     sums = f"  {survey.blocks} blocks scanned, {share} attested, {survey.proved} proved"
-    lines(out, title, bar, f"{sums} (each with a transfer to us)")
+    lines(out, title, bar, legend, f"{sums} (each with a transfer to us)")
     lines(out, f"  from {ranges[0].parent_hash}", f"  to   {ranges[-1].last_hash}")
     for wrong in _wrong(survey):
         lines(out, Text(f"  {wrong}", style="bold red"))
@@ -116,10 +116,10 @@ def _wrong(survey: Survey) -> Sequence[str]:
     return [*said[:GAPS_SHOWN_MAX], f"and {more} more"] if more > 0 else said
 
 
-def _table(survey: Survey) -> Any:
-    names = ("on the word of", "providers")
-    columns = ("first", "last", "blocks", "attested", "proved", *names)
-    table = folding("Spans, the newest first", *columns, left=frozenset(names))
+def _table(survey: Survey) -> Listing:
+    words = "on the word of"
+    columns = ("first", "last", "blocks", "attested", "proved", words)
+    table = Listing("Spans, the newest first", *columns, left=frozenset({words}))
     pairs = list(zip(survey.spans, survey.examined, strict=True))
     for span, examined in pairs[::-1][:SPANS_SHOWN_MAX]:
         blocks = span.last - span.first + 1
@@ -130,7 +130,7 @@ def _table(survey: Survey) -> Any:
             _share(examined.attested, blocks),
             str(examined.proved),
             "a quorum" if span.attested else "one provider",
-            ", ".join(span.providers),
+            notes=[", ".join(span.providers)],
         )
     return table
 

@@ -7,11 +7,11 @@ Errors  GatewayError for a network that is not served; the refusals of applicati
 """
 # ruff: noqa: T201 - it speaks to a person at a terminal
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import orjson
-from rich.table import Table
 
 from adapters.chain_heads import PostgresChainHeads
 from application.deciders import HALTS, halts_stream_id
@@ -25,9 +25,9 @@ from domain.networks import Network
 from gateway import bootstrap
 from gateway.failures import GatewayError
 from gateway.settings import Settings
-from gateway.tables import console, folding
+from gateway.tables import Listing, console
 
-COLUMNS = ("network", "state", "since (UTC)", "head", "lag", "attested", "final", "why")
+COLUMNS = ("network", "state", "head", "lag", "attested", "final")
 FIGURES = frozenset({"head", "lag", "attested", "final"})
 
 
@@ -78,7 +78,10 @@ class Seen:
 
     @property
     def lag_blocks(self) -> int | None:
-        tip = None if self.standing is None else self.standing.tip
+        """Unknown while no ingester runs: the head it told last is an old one."""
+        if self.stands is None or self.stands.trouble == "unattended":
+            return None
+        tip = self.stands.tip
         return None if tip is None or self.passed is None else max(tip - self.passed.number, 0)
 
     @property
@@ -113,18 +116,24 @@ class Seen:
         )
 
     def row(self) -> tuple[str, ...]:
-        lag = "-" if self.lag_blocks is None else f"{self.lag_blocks} ({self.lag_seconds} s)"
+        lag = _figure(self.lag_blocks)
+        if self.lag_seconds is not None:
+            lag += f" ({self.lag_seconds} s)"
         final = self.finality.block
         return (
             self.network.name,
             self.state,
-            "" if self.since is None else f"{self.since:%Y-%m-%d %H:%M:%S}",
             _figure(None if self.passed is None else self.passed.number),
             lag,
             _figure(None if self.standing is None else self.standing.attested),
             _figure(None if final is None else final.number),
-            self.why,
         )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Why it stands so, and since when."""
+        since = "" if self.since is None else f"since {self.since:%Y-%m-%d %H:%M:%S} UTC: "
+        return (since + self.why,) if self.why else ()
 
 
 def _iso(moment: datetime | None) -> str | None:
@@ -147,10 +156,10 @@ async def networks(settings: Settings, *, as_json: bool) -> int:
     return 0 if all(each.trouble is None for each in seen) else 1
 
 
-def table_of(seen: list[Seen]) -> Table:
-    table = folding("Networks", *COLUMNS, left=frozenset(COLUMNS) - FIGURES)
+def table_of(seen: list[Seen]) -> Listing:
+    table = Listing("Networks", *COLUMNS, left=frozenset(COLUMNS) - FIGURES)
     for each in seen:
-        table.add_row(*each.row())
+        table.add_row(*each.row(), notes=each.notes)
     return table
 
 
@@ -177,11 +186,15 @@ async def history(settings: Settings, name: str, *, as_json: bool) -> None:
         for each in decisions:
             print(orjson.dumps(each).decode())
         return
-    columns = ("at", "what", "by", "why")
-    table = folding(f"Halts of {name}", *columns, left=frozenset(columns))
+    console().print(history_of(name, decisions) if decisions else f"{name} was never halted.")
+
+
+def history_of(name: str, decisions: Sequence[Mapping[str, str]]) -> Listing:
+    columns = ("at", "what", "by")
+    table = Listing(f"Halts of {name}", *columns, left=frozenset(columns))
     for each in decisions:
-        table.add_row(*(each[column] for column in columns))
-    console().print(table if decisions else f"{name} was never halted.")
+        table.add_row(*(each[column] for column in columns), notes=[each["why"]])
+    return table
 
 
 def _decision(fact: Recorded[Event]) -> dict[str, str]:

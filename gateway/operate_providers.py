@@ -16,7 +16,6 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 import orjson
-from rich.table import Table
 
 from application.figures import (
     ANSWERED,
@@ -29,7 +28,7 @@ from application.figures import (
 from gateway import bootstrap
 from gateway.failures import GatewayError
 from gateway.settings import Settings
-from gateway.tables import console, folding
+from gateway.tables import Listing, console
 
 STALE_SECONDS = 180  # a state older than this is nobody's: no ingester leads
 WINDOW = timedelta(hours=1)
@@ -57,6 +56,12 @@ class ProviderLine:
     @property
     def well(self) -> bool:
         return self.condition == "answers"
+
+    @property
+    def state(self) -> str:
+        """In a word or two; `condition` says the rest."""
+        state, _, more = self.condition.partition(":")
+        return state.partition(" since ")[0] if more else state
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,40 +196,35 @@ async def providers(settings: Settings, network: str | None, *, as_json: bool) -
     return 0 if found and all(line.well for line in found) else 1
 
 
-def table_of(found: Sequence[ProviderLine]) -> Table:
-    columns = (
-        "provider",
-        "state",
-        "head",
-        "behind",
-        "calls/min",
-        "per block",
-        "errors today",
-        "half within",
-        "slowest",
-        "calls today",
-        "per day",
-        "USD/day",
-    )
-    words = frozenset({"provider", "state", "errors today"})
-    table = folding("Providers", *columns, left=words)
+def table_of(found: Sequence[ProviderLine]) -> Listing:
+    columns = ("provider", "state", "head", "behind", "calls/min", "per day", "USD/day")
+    table = Listing("Providers", *columns, left=frozenset({"provider", "state"}))
     for line in found:
-        errors = ", ".join(f"{kind} {count}" for kind, count in line.failures.items())
         table.add_row(
             line.provider,
-            line.condition,
+            line.state,
             _shown(line.head),
             _shown(line.blocks_behind),
             _shown(line.calls_per_minute),
-            _shown(line.calls_per_block),
-            errors or "none",
-            _milliseconds(line.micros_half),
-            _milliseconds(line.micros_max),
-            f"{line.calls_today:,}",
             "-" if line.calls_per_day is None else f"{line.calls_per_day:,}",
             "-" if line.usd_per_day is None else f"{line.usd_per_day:.2f}",
+            notes=_notes(line),
         )
     return table
+
+
+def _notes(line: ProviderLine) -> tuple[str, ...]:
+    """What is wrong with it first."""
+    errors = ", ".join(f"{kind} {count}" for kind, count in line.failures.items())
+    notes = (line.condition,) if line.state != line.condition else ()
+    if line.micros_half is None and not line.calls_today:
+        return notes
+    asked = f"{line.calls_today:,} calls today"
+    if line.calls_per_block is not None:
+        asked += f", {line.calls_per_block} per block"
+    took = f"half within {_milliseconds(line.micros_half)}"
+    took += f", slowest {_milliseconds(line.micros_max)}"
+    return (*notes, f"{asked}; {took}; errors today: {errors or 'none'}")
 
 
 def _shown(figure: object) -> str:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 import orjson
+from rich.table import Table
 from rich.text import Text
 
 from adapters.reconciling import PostgresBooksAndChain, PostgresReconcileBook
@@ -72,32 +73,37 @@ async def _arrived(core: bootstrap.Core, name: str) -> tuple[bool, Sequence[Arri
     return current, arrived
 
 
-_COLUMNS = (
-    "asset",
+_SUMS = (
     "confirmed on chain",
     "nobody's or dismissed",
     "on its way to the log",
     "being taken back",
     "in the books",
-    "difference",
 )
 
 
 def _show(
     name: str, arrived: Sequence[Arrived], run: Reconciliation | None, units: AssetUnits
 ) -> None:
-    table = folding(f"What arrived on {name}", *_COLUMNS, left=frozenset({"asset"}))
+    out = console()
+    out.print(table_of(name, arrived, units))
+    lines(out, reconciled_text(run))
+
+
+def table_of(name: str, arrived: Sequence[Arrived], units: AssetUnits) -> Table:
+    """A line a sum: side by side they would not fit a terminal."""
+    table = folding(f"What arrived on {name}", "asset", "", "sum", left=frozenset({"asset", ""}))
     for each in arrived:
         sums = (each.confirmed, each.nobodys, each.settling, each.leaving, each.booked)
-        difference = Text(
-            figure(units, each.difference, each.asset),
-            style="bold red" if each.difference else "green",
-        )
-        shown = (figure(units, one, each.asset) for one in sums)
-        table.add_row(asset_text(units, each.asset), *shown, difference)
-    out = console()
-    out.print(table)
-    lines(out, reconciled_text(run))
+        asset = asset_text(units, each.asset)
+        for what, one in zip(_SUMS, sums, strict=True):
+            table.add_row(asset, what, figure(units, one, each.asset))
+            asset = ""
+        style = "bold red" if each.difference else "green"
+        difference = Text(figure(units, each.difference, each.asset), style=style)
+        table.add_row("", Text("difference", style=style), difference)
+        table.add_section()
+    return table
 
 
 def _line(name: str, arrived: Sequence[Arrived], run: Reconciliation | None) -> dict[str, object]:

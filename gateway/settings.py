@@ -224,10 +224,13 @@ class Settings(BaseModel):
         return self._confirmed(self._local() if name == LOCAL else self.known()[name])
 
     def book(self) -> NetworkBook:
-        """The networks served; those described beside them stay known to the books."""
+        """The networks served; those described beside them stay known, for what was paid there."""
+        described = self.described
+        if self.local_tokens:
+            described = (*described, self._local())
         return NetworkBook(
             networks=tuple(self.network(name) for name in self.networks),
-            others=tuple(each for each in self.described if each.name not in self.networks),
+            others=tuple(each for each in described if each.name not in self.networks),
         )
 
     def requests_per_second(self, network: str, place: int) -> float | None:

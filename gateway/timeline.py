@@ -13,6 +13,7 @@ from application.ports import Recorded
 from domain.events import Event
 from domain.money import Amount, decimal_of
 from domain.networks import NetworkBook
+from gateway.tables import Cells
 
 _WORDS = {
     "block_number": "block",
@@ -38,7 +39,7 @@ _GOOD = ("completed", "refunded", "succeeded")
 
 
 def timeline(title: str, recorded: Sequence[Recorded[Event]], networks: NetworkBook) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Cells(title=Text(title, style="bold"), title_justify="left")
     table.add_column("#", justify="right")
     table.add_column("at (UTC)", no_wrap=True)
     table.add_column("what", no_wrap=True)

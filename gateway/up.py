@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
+from adapters.chain_heads import PostgresChainHeads
 from domain.money import units_of
 from gateway import bootstrap, sample_merchant, settings
 from gateway.embedded import ChainOptions
@@ -22,6 +23,7 @@ from gateway.http import ApiClient
 from gateway.local import LocalGateway
 from gateway.local_chain import USDC, USDT, LocalChain
 from gateway.local_files import read_environment, read_merchant
+from gateway.network_files import LOCAL
 from gateway.sample_merchant import SampleMerchant
 from gateway.supervisor import ProcessStatus, stop_on_signals
 
@@ -116,7 +118,10 @@ async def _welcome_merchant(gateway: LocalGateway) -> SampleMerchant:
 
 
 async def wait_ready(gateway: LocalGateway, api_key: str, stop: asyncio.Event) -> None:
-    """Until the API and what it needs answer. Raises GatewayError when that takes too long."""
+    """Until the API and what it needs answer, and the chain is read: no session opens before it.
+
+    Raises GatewayError when that takes too long.
+    """
     base = gateway.environment["PUBLIC_BASE_URL"]
     deadline = asyncio.get_running_loop().time() + READY_SECONDS_MAX
     async with ApiClient(base, api_key) as client:
@@ -125,6 +130,15 @@ async def wait_ready(gateway: LocalGateway, api_key: str, stop: asyncio.Event) -
                 raise GatewayError(
                     f"the API was not ready after {READY_SECONDS_MAX:.0f} s: "
                     f"look at {gateway.folder / 'log' / 'api.log'}"
+                )
+            await asyncio.sleep(READY_POLL_SECONDS)
+    async with bootstrap.core(settings.load(gateway.environment), "setup") as core:
+        heads = PostgresChainHeads(core.postgres)
+        while not stop.is_set() and await heads.head(LOCAL) is None:
+            if asyncio.get_running_loop().time() > deadline:
+                raise GatewayError(
+                    f"the chain was not read after {READY_SECONDS_MAX:.0f} s: "
+                    f"look at {gateway.folder / 'log' / 'ingest.log'}"
                 )
             await asyncio.sleep(READY_POLL_SECONDS)
 

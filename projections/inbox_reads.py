@@ -23,7 +23,7 @@ _ORDER = "position DESC"
 class InboxReads:
     def __init__(self, connections: Connections, networks: NetworkBook) -> None:
         self._connections = connections
-        self._networks = networks.networks
+        self._networks = tuple(networks.known())
 
     async def page(self, query: TransferQuery) -> Page[TransferRow]:
         where = Where()

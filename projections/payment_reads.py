@@ -68,6 +68,16 @@ class PaymentReads:
             )
             return await cursor.fetchone() is not None
 
+    async def opened_since(self, network: str, not_expired_at: datetime) -> datetime | None:
+        """Asked once in the life of a network's ingester: it may read the whole table."""
+        async with self._connections.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT min(created_at) FROM rm.payments WHERE network = %s AND expires_at > %s",
+                (network, not_expired_at),
+            )
+            row = await cursor.fetchone()
+            return None if row is None else row[0]
+
 
 def _session_row(row: Row) -> tuple[SessionRow, tuple[int, ...]]:
     text, version, updated_position, created_at, position = row

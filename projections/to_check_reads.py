@@ -10,13 +10,15 @@ from domain.networks import NetworkBook
 from projections.database import Connections
 
 _AWAITING = """
-SELECT state::jsonb ->> 'deposit_address' FROM rm.payments
+SELECT state::jsonb ->> 'deposit_address', created_at FROM rm.payments
 WHERE status = 'pending' AND network = %s AND state::jsonb ->> 'pay_by' = 'deposit_address'
 ORDER BY expires_at DESC, position DESC LIMIT %s
 """
 _BELOW = """
-SELECT address, purpose, position FROM rm.watch_list
-WHERE mode = %s AND (%s = 0 OR position < %s) ORDER BY position DESC LIMIT %s
+SELECT address, purpose, created_at, watched.position FROM rm.watch_list AS watched
+LEFT JOIN rm.payments ON purpose = 'payment_session' AND session_id = subject_id
+WHERE watched.mode = %s AND (%s = 0 OR watched.position < %s)
+ORDER BY watched.position DESC LIMIT %s
 """
 
 
@@ -29,7 +31,7 @@ class ToCheckReads:
         async with self._connections.connection() as connection:
             cursor = await connection.execute(_AWAITING, (network, limit))
             rows = await cursor.fetchall()
-        return [WatchedAddress(address, "payment_session") for (address,) in rows]
+        return [WatchedAddress(address, "payment_session", since) for address, since in rows]
 
     async def below(
         self, network: str, position: int, limit: int
@@ -39,5 +41,5 @@ class ToCheckReads:
             cursor = await connection.execute(_BELOW, (mode, position, position, limit + 1))
             rows = await cursor.fetchall()
         chosen, more = rows[:limit], len(rows) > limit
-        found = [WatchedAddress(address, purpose) for address, purpose, _ in chosen]
-        return found, chosen[-1][2] if more else 0
+        found = [WatchedAddress(*each[:3]) for each in chosen]
+        return found, chosen[-1][3] if more else 0

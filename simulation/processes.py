@@ -89,6 +89,14 @@ class Desk:
         }
 
 
+class _Begun:
+    """The ingesters of a history read from block 1, whenever they start: nothing is before it."""
+
+    async def head(self, network: str) -> int | None:
+        del network
+        return 0
+
+
 @dataclass(eq=False)
 class Api:
     """The use cases behind the routes, in one process."""
@@ -114,6 +122,7 @@ def api(desk: Desk) -> Api:
             wired(servers.addresses, desk.line),
             desk.vault,
             desk.ids,
+            _Begun(),
             amount_max=setting.AMOUNT_MAX,
         ),
         Refunds(

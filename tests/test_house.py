@@ -30,7 +30,7 @@ FUNCTION_LINES_MAX = 60
 DECIDERS = (PAYMENT, REFUND, REFUND_FLOAT, TRANSFER, MERCHANT, DELIVERY, CLAIM, POLICY, HALTS)
 # Facts on streams without an aggregate: written once, never decided about again.
 WRITTEN_ONCE = {"journal.entry_posted", "network.reorg_detected"}
-ROOMS = "domain application adapters projections chain_ingest api web workers simulation gateway bench tests"
+ROOMS = "domain application adapters projections chain_ingest api web workers simulation gateway bench chaos tests"
 SOURCES = sorted(path for room in ROOMS.split() for path in (ROOT / room).rglob("*.py"))
 
 

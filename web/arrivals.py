@@ -16,6 +16,7 @@ ARRIVALS_MAX = 5
 _WHY = {
     "session_cancelled": "The payment had been cancelled.",
     "after_grace": "It was sent too long after the payment had expired.",
+    "before_session": "It was sent before this payment was opened.",
     "ambiguous_payer": "This wallet has signed for several open payments: "
     "it could be for any of them.",
     "ambiguous_hash": "Its transaction was named for several open payments.",
@@ -52,7 +53,7 @@ def _arrival(
     symbol, decimals = networks.unit_of(sighting.amount.asset)
     return Arrival(
         amount=f"{decimal_of(sighting.amount.units, decimals)} {symbol}",
-        network=networks.get(sighting.network).title,
+        network=networks.title_of(sighting.network),
         why=_why(session, transfer, networks),
         then=_then(transfer, merchant),
         tx_hash=sighting.tx_hash,
@@ -63,10 +64,10 @@ def _why(session: PaymentSession, transfer: OnchainTransfer, networks: NetworkBo
     sighting = transfer.sighting
     sent, _ = networks.unit_of(sighting.amount.asset)
     wanted, _ = networks.unit_of(session.due.asset)
-    network = networks.get(session.network).title
+    network = networks.title_of(session.network)
     match transfer.verdict:
         case "wrong_network":
-            there = networks.get(sighting.network).title
+            there = networks.title_of(sighting.network)
             return f"It was sent on {there}, and this payment is on {network}."
         case "unsupported_token":
             return f"{sent} is not accepted here. It is another token than {wanted}."

@@ -13,6 +13,7 @@ from uuid import UUID
 from application.deciders import MERCHANT, PAYMENT
 from application.instructions import awaits_blocks
 from application.ports import Stream
+from application.reads import is_read_late
 from domain.errors import PublicIdMalformed
 from domain.payment import PaymentSession
 from domain.values import parse_public_id
@@ -55,8 +56,8 @@ class Loader:
         )
         if not checkout.awaits_network:
             return checkout
-        standing = await services.heads.standing(session.network)
-        return replace(checkout, network_pending=standing is not None and standing.shown(now))
+        late = await is_read_late(services.heads, session.network, now)
+        return replace(checkout, network_pending=late)
 
     async def _session(self, session_id: UUID) -> tuple[PaymentSession, int] | None:
         row = await self._services.session_reads.find(session_id)

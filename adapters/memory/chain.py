@@ -2,7 +2,7 @@
 
 Shapes  MemorySource is one provider's view of a MemoryChain (application/chain_source.py);
         MemoryChainClient (adapters/memory/chain_client.py) the refund sender's.
-Faults  of a source: `down`, `lag` and `logs_lag` in blocks, `loses_logs`, `range_max`, `forges`
+Faults  of a source: `down`, `unserved` methods, `lag` and `logs_lag` in blocks, `loses_logs`, `range_max`, `forges`
         for receipts, `bends` for headers, `tags` for what it calls safe or finalized, `chain`
         for a provider that follows another branch altogether; `state_blocks` and `inflates` for
         balances.
@@ -19,6 +19,7 @@ from application.chain_source import (
     Header,
     Holding,
     LogEntry,
+    ProviderFailed,
     RangeLogs,
     RangeRefused,
     Tag,
@@ -43,6 +44,7 @@ class MemorySource:
     lag: int = 0
     logs_lag: int = 0  # of the node that answers ranges of logs, behind the others
     loses_logs: bool = False
+    unserved: set[str] = field(default_factory=set)  # methods that its plan does not have
     range_max: int | None = None  # blocks of logs in one answer
     suggests: bool = False  # a refused range comes with one that would do
     forges: Callable[[Sequence[TxReceipt]], Sequence[TxReceipt]] | None = None
@@ -152,6 +154,8 @@ class MemorySource:
         self.calls[method] += 1
         if self.down:
             raise Unavailable("rpc", f"{self.name}: switched off by a test")
+        if method in self.unserved:
+            raise ProviderFailed(f"{self.name}: not available on your plan", "refused")
 
 
 def _logs(

@@ -102,6 +102,11 @@ class MemoryIngestStore(MemoryStandings):
         waiting = [block for block in self._canonical(network) if not block.attested]
         return sorted(waiting, key=lambda block: block.ref.number)[:limit]
 
+    async def newest_attested(self, network: str, *, above: int) -> PassedHeader | None:
+        higher = (each for each in self._canonical(network) if each.ref.number > above)
+        attested = (each for each in higher if each.attested)
+        return max(attested, key=lambda block: block.ref.number, default=None)
+
     async def newest_header(self, network: str, up_to: int) -> PassedHeader | None:
         below = (each for each in self._canonical(network) if each.ref.number <= up_to)
         return max(below, key=lambda block: block.ref.number, default=None)
@@ -216,6 +221,8 @@ class MemoryIngestStore(MemoryStandings):
         stays = BlockRef(again.cursor.number, again.cursor.hash, "")
         held = self._move(again.network, again.cursor, stays, again.reports, again.at)
         write_header(held, again.header)
+        for unproved in again.unproved:
+            held.seen[again.header.ref.hash, unproved.sighting.transfer_id].state = "orphaned"
         write_sightings(held, again.sightings)
         number = again.header.ref.number
         doubtful = {

@@ -92,6 +92,15 @@ class MemorySessionReads:
         due.sort(key=lambda session: session.expires_at)
         return [session.session_id for session in due[:limit]]
 
+    async def opened_since(self, network: str, not_expired_at: datetime) -> datetime | None:
+        rows = (await self._follower.models()).sessions.values()
+        opened = (
+            row.session.created_at
+            for row in rows
+            if row.session.network == network and row.session.expires_at > not_expired_at
+        )
+        return min(opened, default=None)
+
     async def expects(self, network: str) -> bool:
         rows = (await self._follower.models()).sessions.values()
         return any((r.session.status, r.session.network) == ("pending", network) for r in rows)
@@ -178,7 +187,7 @@ class MemoryRefundReads:
 class MemoryInboxReads:
     def __init__(self, follower: Follower, networks: NetworkBook) -> None:
         self._follower = follower
-        self._modes = {network.name: network.mode for network in networks.networks}
+        self._modes = {network.name: network.mode for network in networks.known()}
 
     async def page(self, query: TransferQuery) -> Page[TransferRow]:
         models = await self._follower.models()

@@ -90,15 +90,20 @@ class MemoryAddressesToCheck:
         ]
         sessions.sort(key=lambda session: session.expires_at, reverse=True)
         chosen = sessions[:limit]
-        return [WatchedAddress(each.deposit_address, "payment_session") for each in chosen]
+        return [
+            WatchedAddress(each.deposit_address, "payment_session", each.created_at)
+            for each in chosen
+        ]
 
     async def below(
         self, network: str, position: int, limit: int
     ) -> tuple[Sequence[WatchedAddress], int]:
         mode = self._networks.get(network).mode
         models = await self._follower.models()
+        sessions = models.sessions
+        born = {one: sessions[one].session.created_at for one in sessions}
         placed = [
-            (place, WatchedAddress(address, owner.purpose))
+            (place, WatchedAddress(address, owner.purpose, born.get(owner.subject_id)))
             for place, ((own, address), owner) in enumerate(models.watched.items(), start=1)
             if own == mode and (position == 0 or place < position)
         ]

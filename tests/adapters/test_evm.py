@@ -314,9 +314,12 @@ async def test_a_block_of_the_wrong_shape_is_unavailable(result: object) -> None
 
 async def test_an_answer_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evm_transport, "BODY_BYTES_MAX", 1_000)
+    monkeypatch.setattr(evm_transport, "SMALL_BODY_BYTES_MAX", 500)
     async with served(answering("0x" + "00" * 2_000)) as client:
-        with pytest.raises(Unavailable, match="more than 1000 bytes"):
+        with pytest.raises(Unavailable, match="more than 500 bytes"):
             await client.header("latest")
+        with pytest.raises(Unavailable, match="more than 1000 bytes"):
+            await client.receipts_of_block("0x" + "11" * 32)
 
 
 async def test_an_http_error_is_unavailable_unless_it_carries_an_answer() -> None:

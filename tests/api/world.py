@@ -79,44 +79,44 @@ class World:
     def __init__(self) -> None:
         self.clock = FakeClock(AT)
         self.ids = SeededIds(7)
-        self.networks = NetworkBook(networks=(NETWORK, POLYGON))
         self.store = MemoryEventStore(ids=self.ids, clock=self.clock)
         self.handler = Handler(self.store, self.clock)
-        self.reads = MemoryReads(self.store, self.networks)
         self.vault = MemoryVault(bytes(32), self.ids)
         self.poster = MemoryPoster()
         self.bus = MemoryBus(self.clock)
         self.addresses = MemoryDepositAddresses()
-        self.sessions = Sessions(
-            self.handler,
-            self.networks,
-            self.addresses,
-            self.vault,
-            self.ids,
-            amount_max="10000.00",
-        )
-        self.refunds = Refunds(
-            self.handler, self.networks, self.reads.watch_list, self.ids, parse_address
-        )
-        self.webhooks = Webhooks(self.handler, self.vault, self.poster, self.ids)
         self.merchants = Merchants(
             self.handler, self.addresses, MemoryRefundWallets(_xpub(9)), self.ids
         )
+        self.webhooks = Webhooks(self.handler, self.vault, self.poster, self.ids)
         self.providers: dict[str, tuple[Provider, ...]] = {}
-        signatures = EvmSignatures(self.providers, self.clock)
-        self.claims = Claims(
-            self.handler, self.networks, signatures, parse_address, checksum_address
-        )
-        self.inbox = Inbox(self.handler, self.networks)
-        self.settings = MerchantSettings(
-            self.handler, self.networks, self.reads.watch_list, parse_address
-        )
-        self.settlement = Settlement(
-            self.handler, self.reads.watch_list, self.networks, self.reads.progress
-        )
         self.health: tuple[HealthCheck, ...] = ()
         self.write: WriteAddress = checksum_address
         self._reports = 0
+        self.serve(NetworkBook(networks=(NETWORK, POLYGON)))
+
+    def serve(self, networks: NetworkBook) -> None:
+        """As after a restart with these networks; whoever serves asks for `api` or `web` anew."""
+        self.networks = networks
+        self.reads = MemoryReads(self.store, networks)
+        # Their ingesters have begun, and no more.
+        self.reads.heads.numbers = {each.name: 0 for each in networks.networks}
+        self.sessions = Sessions(
+            self.handler,
+            networks,
+            self.addresses,
+            self.vault,
+            self.ids,
+            self.reads.heads,
+            amount_max="10000.00",
+        )
+        watch = self.reads.watch_list
+        self.refunds = Refunds(self.handler, networks, watch, self.ids, parse_address)
+        signatures = EvmSignatures(self.providers, self.clock)
+        self.claims = Claims(self.handler, networks, signatures, parse_address, checksum_address)
+        self.inbox = Inbox(self.handler, networks)
+        self.settings = MerchantSettings(self.handler, networks, watch, parse_address)
+        self.settlement = Settlement(self.handler, watch, networks, self.reads.progress)
 
     def api(self) -> ApiServices:
         return ApiServices(

@@ -17,7 +17,7 @@ from application.chain_messages import (
 from application.deciders import PAYMENT, REFUND_FLOAT, TRANSFER, float_id, transfer_stream_id
 from application.ports import Stream, Unavailable
 from application.reads import WATCH_LIST_MODEL
-from application.settlement import Settlement
+from application.settlement import MoneyWentElsewhere, Settlement
 from domain.events import JournalEntryPosted, ReorgDetected, Sighting
 from domain.matching import AddressOwner
 from domain.payment import PaymentSession
@@ -302,3 +302,19 @@ def test_a_report_reads_back_from_the_wire_and_junk_does_not() -> None:
     ):
         with pytest.raises(MessageMalformed):
             decode_report(subject, data)
+
+
+@pytest.mark.parametrize("kind", ["observed", "confirmed"])
+async def test_money_that_went_elsewhere_is_credited_to_nobody(kind: str) -> None:
+    shop = Shop()
+    first, second = await shop.open(), await shop.open()
+    told = sighting(first.due, recipient=first.deposit_address)
+    await shop.settlement.apply(report("observed", 1, told))
+    await shop.settlement.apply(report("retracted", 2, told))
+    truth = told.model_copy(update={"recipient": second.deposit_address})
+    with pytest.raises(MoneyWentElsewhere, match="pays .* to " + second.deposit_address):
+        await shop.settlement.apply(report(kind, 3, truth))
+    for session in (first, second):
+        after = await shop.world.handler.load(PAYMENT, session.session_id)
+        assert after is not None
+        assert after.seen.units == after.confirmed.units == 0

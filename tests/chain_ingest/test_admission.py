@@ -9,6 +9,7 @@ from adapters.memory.chain import MemoryChain, MemorySource
 from adapters.memory.chain_encoding import transfer_log
 from application.eip712 import separator_of
 from application.ports import Unavailable
+from chain_ingest import admission
 from chain_ingest.admission import Finding, Misconfigured, admit, identity_of, services_of
 from domain.networks import ConfirmationPolicy, Eip712Domain, Finality, Token
 from tests.chain_ingest.world import DEPOSIT, LOCAL, PAYER, START, USDC
@@ -127,6 +128,26 @@ def bend_headers(source: MemorySource) -> None:
     source.bends = lambda header: replace(header, gas_used=header.gas_used + 1)
 
 
+def lose_logs(source: MemorySource) -> None:
+    source.loses_logs = True
+
+
+def not_on_the_plan(*methods: str) -> Callable[[MemorySource], None]:
+    return lambda source: source.unserved.update(methods)
+
+
+SERVICES = (
+    "header hash",
+    "eth_getBlockReceipts",
+    "eth_getLogs of a block",
+    "eth_getLogs of a range",
+    "eth_call at a block's hash",
+    "tag safe",
+    "tag finalized",
+)
+LOGS = {"eth_getLogs of a block", "eth_getLogs of a range"}
+
+
 def serve_no(*tags: Finality) -> Callable[[MemorySource], None]:
     return lambda source: source.tags.update(dict.fromkeys(tags))
 
@@ -136,7 +157,13 @@ def serve_no(*tags: Finality) -> Callable[[MemorySource], None]:
     [
         (serve_no(), set()),
         (bend_headers, {"header hash"}),
-        (forge_receipts, {"eth_getBlockReceipts"}),
+        (forge_receipts, {"eth_getBlockReceipts", *LOGS}),
+        (lose_logs, LOGS),
+        (not_on_the_plan("logs_of_block"), {"eth_getLogs of a block"}),
+        (not_on_the_plan("logs_of_range"), {"eth_getLogs of a range"}),
+        (not_on_the_plan("logs_of_block", "logs_of_range"), LOGS),
+        (not_on_the_plan("receipts_of_block"), {"eth_getBlockReceipts"}),
+        (not_on_the_plan("balances"), {"eth_call at a block's hash"}),
         (serve_no("safe"), {"tag safe"}),
         (serve_no("safe", "finalized"), {"tag safe", "tag finalized"}),
     ],
@@ -149,10 +176,39 @@ async def test_each_service_is_tried_and_named(
     source.chain.mine()
     trouble(source)
     found = held(await services_of(source, NETWORK))
-    assert found == {
-        about: about not in lost
-        for about in ("header hash", "eth_getBlockReceipts", "tag safe", "tag finalized")
-    }
+    assert found == {about: about not in lost for about in SERVICES}
+
+
+async def test_blocks_are_looked_back_for_one_that_is_not_empty() -> None:
+    source = provider()
+    source.chain.transfer(USDC, PAYER, DEPOSIT, 1)
+    source.chain.mine(admission.LOOK_BACK_BLOCKS)
+    said = {f.about: f.said for f in await services_of(source, NETWORK)}
+    number = source.chain.head - admission.LOOK_BACK_BLOCKS + 1
+    assert said["eth_getBlockReceipts"] == f"1 of block {number}, proved"
+    assert said["eth_getLogs of a range"] == f"1 transfers in block {number}"
+    source.chain.mine(2)
+    said = {f.about: f.said for f in await services_of(source, NETWORK)}
+    assert said["eth_getBlockReceipts"].startswith(f"served; block {source.chain.head} is empty")
+
+
+async def test_what_a_log_answer_leaves_out_is_named() -> None:
+    source = provider()
+    source.chain.transfer(USDC, PAYER, DEPOSIT, 1)
+    source.chain.mine()
+    lose_logs(source)
+    told = {f.about: f for f in await services_of(source, NETWORK)}["eth_getLogs of a block"]
+    assert "not those of 0x" in told.said
+    assert told.expected == "as in its receipts of the block: 1 transfers of our tokens"
+    assert told.needed
+
+
+async def test_without_balances_by_hash_it_only_serves_less_well() -> None:
+    source = provider()
+    not_on_the_plan("balances")(source)
+    told = {f.about: f for f in await services_of(source, NETWORK)}["eth_call at a block's hash"]
+    assert not told.needed
+    assert "not available on your plan" in told.said
 
 
 async def test_a_tag_is_needed_where_the_policy_asks_for_it() -> None:

@@ -9,6 +9,7 @@ from adapters.memory.chain import MemoryChain, MemorySource
 from adapters.memory.clock import FakeClock
 from application.chain_source import Header, ProviderFailed, Tag
 from chain_ingest.budget import (
+    LIVE_CALLS_PER_SECOND,
     RECOVERY_SHARE,
     REQUESTS_PER_SECOND_MIN,
     RESERVED_SHARE,
@@ -104,9 +105,9 @@ async def test_too_often_shrinks_the_rate_below_what_was_asked_and_it_comes_back
     assert budget.rate == pytest.approx(40 * SHRINK_FACTOR)
     budget.limited()
     assert budget.rate == pytest.approx(40 * SHRINK_FACTOR), "once a second"
-    clock.advance(60)
+    clock.advance(20)
     await budget.take(1, pressing=True)
-    assert budget.rate == pytest.approx(40 * SHRINK_FACTOR * (1 + RECOVERY_SHARE) ** 60)
+    assert budget.rate == pytest.approx(40 * SHRINK_FACTOR * (1 + RECOVERY_SHARE) ** 20)
     clock.advance(3_600)
     await budget.take(1, pressing=True)
     assert budget.rate == 500
@@ -114,6 +115,40 @@ async def test_too_often_shrinks_the_rate_below_what_was_asked_and_it_comes_back
         clock.advance(1)
         budget.limited()
     assert budget.rate == REQUESTS_PER_SECOND_MIN
+
+
+async def test_one_refusal_in_a_quiet_second_leaves_enough_for_live_work() -> None:
+    clock = FakeClock(START)
+    budget = Budget("p0", 500, clock)
+    clock.advance(600)
+    await budget.take(1, pressing=True)
+    budget.limited()
+    assert budget.rate == pytest.approx(LIVE_CALLS_PER_SECOND * SHRINK_FACTOR)
+
+
+async def test_a_refusal_now_and_then_does_not_starve_live_work() -> None:
+    clock = FakeClock(START)
+    budget = Budget("p0", 500, clock)
+    rates = []
+    for second in range(600):
+        for _ in range(5):
+            await budget.take(1, pressing=True)
+        if second % 20 == 0:  # one call in a hundred
+            budget.limited()
+        rates.append(budget.rate)
+        clock.advance(1)
+    assert min(rates) >= LIVE_CALLS_PER_SECOND * SHRINK_FACTOR
+
+
+async def test_a_busy_second_is_remembered_for_a_while() -> None:
+    clock = FakeClock(START)
+    budget = Budget("p0", 500, clock)
+    for _ in range(100):
+        await budget.take(1, pressing=True)
+    clock.advance(2)
+    await budget.take(1, pressing=True)
+    budget.limited()
+    assert budget.rate > 50
 
 
 async def test_a_budgeted_source_counts_and_hears_of_limits() -> None:

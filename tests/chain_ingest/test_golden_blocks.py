@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from eth_hash.auto import keccak
 
-from adapters.evm_decoding import decode_header, decode_receipts
+from adapters.evm_decoding import decode_header, decode_logs, decode_receipts
 from application.chain_source import Header
 from chain_ingest.proof import (
     block_may_have_logged,
@@ -183,6 +183,20 @@ def test_before_pip_74_a_state_sync_beside_the_block_is_not_believed(count: int)
     assert decode_header(shown) == decode_header(block), "nodes that show it agree with the others"
     assert [each.tx_hash for each in receipts] == block["transactions"]
     assert why_receipts_lie(decode_header(shown), receipts) is None
+
+
+def test_before_pip_74_the_logs_of_a_state_sync_are_nobody_s_word_for_anything() -> None:
+    """Else whoever shows them would be taken for a liar: no receipt holds them."""
+    block = other.block([other.receipt(0, 2)])
+    beside = state_sync(block, [other.transfer(10**12)])
+    true = {**beside, "transactionHash": block["transactions"][0]}
+    logs = [{**other.transfer(10**12), **_place(beside)}, {**other.transfer(3), **_place(true)}]
+    told = decode_logs(logs, None)
+    assert [entry.tx_hash for entry in told.entries] == block["transactions"]
+
+
+def _place(receipt: dict[str, Any]) -> dict[str, Any]:
+    return {name: receipt[name] for name in ("blockNumber", "blockHash", "transactionHash")}
 
 
 def test_the_name_of_another_block_s_state_sync_is_no_way_past_the_root() -> None:

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from adapters.memory.chain_encoding import hash_of
 from application.chain_messages import ReorgReport
 from application.ports import StoreUnavailable
-from application.standing import FinalBlock
+from application.standing import FinalBlock, Finality
 from chain_ingest import halting
 from chain_ingest.finality import FINAL_SECONDS
 from domain.networks import Network
@@ -285,6 +285,60 @@ async def test_a_deeper_one_halts_the_network_and_is_followed_when_a_person_says
     await world.follow()
     assert world.said() == ["reorg"]
     assert not (await world.store.finality("local")).deep, "good for one"
+
+
+@pytest.mark.parametrize("crash", [False, True])
+async def test_a_persons_decision_outlasts_the_final_block_below_the_fork(
+    monkeypatch: pytest.MonkeyPatch, crash: bool
+) -> None:
+    monkeypatch.setattr(halting, "REORG_BLOCKS_MAX", 8)
+    world = await world_final_at(4)
+    await world.mine_and_follow(10)
+    fork_off(world, 12)
+    await world.follow()
+    assert (await world.halts()).halt is not None
+    world.clock.advance(FINAL_SECONDS)  # so the tag is asked for before the chain is compared
+    await world.resume()
+    if crash:
+        await _dies_before_the_decision_is_used_up(world)
+    await world.follow()
+    assert (await world.halts()).halt is None
+    assert world.said()[-1] == "reorg"
+    cursor = await world.store.cursor("local")
+    assert cursor is not None
+    assert cursor.hash == world.chain.blocks[-1].header.hash
+    assert not (await world.store.finality("local")).deep, "good for one"
+
+
+async def _dies_before_the_decision_is_used_up(world: World) -> None:
+    keep = world.store.keep_finality
+
+    async def dies(network: str, finality: Finality) -> None:
+        if not finality.deep:
+            raise StoreUnavailable("switched off by a test")
+        await keep(network, finality)
+
+    world.store.keep_finality = dies  # type: ignore[method-assign]  # for a while
+    with pytest.raises(StoreUnavailable):
+        await world.follow()
+    world.store.keep_finality = keep  # type: ignore[method-assign]
+    world.restart()
+
+
+async def test_a_decision_is_used_up_once_the_chain_stands_on_our_block(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(halting, "REORG_BLOCKS_MAX", 8)
+    world = await world_final_at(0)
+    await world._halts.halt(STRICT, "operator", "a release is suspected", actor="operator:ann")
+    world.clock.advance(halting.LOOK_SECONDS)
+    await world.follow()
+    await world.resume()
+    await world.mine_and_follow(5)
+    assert not (await world.store.finality("local")).deep
+    fork_off(world, 9)
+    await world.follow()
+    assert (await world.halts()).halt is not None, "that is another one, for a person to decide"
 
 
 async def test_a_made_up_header_at_the_final_height_does_not_halt_it() -> None:

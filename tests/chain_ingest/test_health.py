@@ -11,6 +11,7 @@ from chain_ingest.health import (
     LIMITED_SECONDS_UNTIL_DOWN,
     PAUSE_SECONDS_FIRST,
     PAUSE_SECONDS_MAX,
+    REFUSED_SECONDS,
     Health,
 )
 from tests.chain_ingest.world import START
@@ -52,6 +53,20 @@ def test_an_outage_in_a_row_is_down_and_its_end_is_noticed_within_half_a_minute(
     watched.health.answered(0.1)
     state = watched.health.state
     assert (state.standing, state.failures) == ("serving", {kind: 30})
+
+
+def test_questions_that_fail_together_are_one_failure_in_a_row() -> None:
+    watched = Watched()
+    for _ in range(4 * FAILURES_UNTIL_DOWN):
+        watched.health.failed(failing("timeout"), 0.0)
+    watched.clock.advance(PAUSE_SECONDS_FIRST)
+    watched.health.failed(failing("timeout"), 2.0)  # begun before the first had failed
+    assert not watched.health.down
+    assert watched.health.state.failures == {"timeout": 4 * FAILURES_UNTIL_DOWN + 1}
+    for _ in range(FAILURES_UNTIL_DOWN - 1):
+        watched.clock.advance(PAUSE_SECONDS_MAX)
+        watched.health.failed(failing("timeout"), 0.1)
+    assert watched.health.state.standing == "down"
 
 
 def test_two_providers_do_not_come_back_at_the_same_moments() -> None:
@@ -147,3 +162,17 @@ def test_one_that_is_failing_now_comes_after_all_that_answer() -> None:
     for _ in range(20):
         slow.health.answered(9.0)
     assert slow.health.rank < failing_now.health.rank
+
+
+def test_who_was_refused_is_asked_again_who_it_is_after_a_while() -> None:
+    watched = Watched()
+    watched.health.refuse("another chain")
+    assert watched.health.down
+    assert not watched.health.admit(), "it has just said otherwise"
+    assert watched.seconds_until_asked() == pytest.approx(REFUSED_SECONDS, abs=0.1)
+    assert watched.health.state.standing == "refused"
+    assert watched.health.down, "nobody waits for it until it says so rightly"
+    watched.health.refuse("another chain, still")
+    assert watched.seconds_until_asked() == pytest.approx(REFUSED_SECONDS, abs=0.1)
+    assert watched.health.admit()
+    assert (watched.health.state.standing, watched.health.down) == ("serving", False)

@@ -3,7 +3,7 @@
 import asyncio
 
 from adapters.memory.clock import FakeClock
-from chain_ingest.pace import DUE_SHARE, SLOW_BLOCKS, Pace
+from chain_ingest.pace import DUE_SHARE, POLL_SECONDS_MAX, POLLS_A_BLOCK, SLOW_BLOCKS, Pace
 from tests.chain_ingest.world import LOCAL, START, World
 
 POLYGON_LIKE = LOCAL.model_copy(update={"block_seconds": 2})
@@ -36,6 +36,7 @@ async def test_a_ring_ends_the_pause_and_is_heard_once() -> None:
     waiting = asyncio.create_task(pace.pause(1_000, stop))
     await asyncio.sleep(0.01)
     assert not waiting.done()
+    clock.advance(5)
     bell.rung.set()
     async with asyncio.timeout(1):
         await waiting
@@ -45,8 +46,12 @@ async def test_a_ring_ends_the_pause_and_is_heard_once() -> None:
 async def test_after_a_ring_the_others_are_given_time_to_see_the_block_too() -> None:
     clock, bell, stop = FakeClock(START), HandBell(), asyncio.Event()
     pace = Pace(POLYGON_LIKE, clock, bell)
+    waiting = asyncio.create_task(pace.pause(1_000, stop))
+    await asyncio.sleep(0.01)
+    clock.advance(5)
     bell.rung.set()
-    await pace.pause(1_000, stop)
+    async with asyncio.timeout(1):
+        await waiting
     assert pace.poll_seconds < POLYGON_LIKE.block_seconds
     pace.moved()
     assert pace.poll_seconds == SLOW_BLOCKS * POLYGON_LIKE.block_seconds
@@ -70,11 +75,48 @@ async def test_a_follower_with_a_bell_passes_a_block_as_soon_as_it_rings() -> No
     asked = world.sources[0].calls.total()
     await asyncio.sleep(0.05)
     assert world.sources[0].calls.total() == asked, "time stands still, and nobody looks"
+    world.clock.advance(world.network.block_seconds)
     bell.rung.set()
     await _until(world, 1)
     stop.set()
     await running
     assert world.said() == ["observed"]
+
+
+async def test_a_bell_that_never_stops_ringing_gets_no_more_looks_than_the_steady_pace() -> None:
+    clock, bell, stop = FakeClock(START), HandBell(), asyncio.Event()
+    slow = LOCAL.model_copy(update={"block_seconds": 12})
+    pace = Pace(slow, clock, bell)
+    looks = 0
+
+    async def look() -> None:
+        nonlocal looks
+        while not stop.is_set():
+            looks += 1
+            await pace.pause(pace.poll_seconds, stop)
+
+    looking = asyncio.create_task(look())
+    for _ in range(600):  # a minute
+        bell.rung.set()
+        clock.advance(0.1)
+        for _ in range(12):
+            await asyncio.sleep(0)
+    stop.set()
+    await looking
+    steady_seconds = min(12 / POLLS_A_BLOCK, POLL_SECONDS_MAX)
+    assert 10 < looks <= 60 / steady_seconds + 1
+
+
+async def test_a_pause_after_a_ring_does_not_keep_a_process_from_ending() -> None:
+    bell, stop = HandBell(), asyncio.Event()
+    pace = Pace(POLYGON_LIKE, FakeClock(START), bell)
+    bell.rung.set()
+    waiting = asyncio.create_task(pace.pause(1_000, stop))
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    stop.set()
+    async with asyncio.timeout(1):
+        await waiting
 
 
 async def _until(world: World, number: int) -> None:

@@ -51,7 +51,8 @@ class Trio:
 
     async def logs(self, number: int = 1) -> int:
         block = await self.providers.agreed(number)
-        return len(await self.providers.logs_of_block(block, [USDC], {DEPOSIT}))
+        heard = await self.providers.logs_of_block(block, [USDC], {DEPOSIT})
+        return len(heard.entries)
 
 
 async def test_logs_are_asked_of_the_two_healthiest() -> None:

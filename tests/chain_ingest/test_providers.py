@@ -178,8 +178,8 @@ async def test_a_log_that_one_provider_loses_is_found_by_the_other() -> None:
     panel.chain.transfer(USDC, PAYER, DEPOSIT, 1)
     block = await _agreed_after_mining(panel)
     panel.sources[0].loses_logs = True
-    logs = await panel.providers.logs_of_block(block, [USDC], [DEPOSIT])
-    assert len(logs) == 1
+    heard = await panel.providers.logs_of_block(block, [USDC], [DEPOSIT])
+    assert len(heard.entries) == 1
 
 
 async def test_the_third_is_asked_for_logs_when_one_of_two_is_silent() -> None:
@@ -188,7 +188,8 @@ async def test_the_third_is_asked_for_logs_when_one_of_two_is_silent() -> None:
     block = await _agreed_after_mining(panel)
     panel.sources[0].down = True
     panel.sources[1].loses_logs = True
-    assert len(await panel.providers.logs_of_block(block, [USDC], [DEPOSIT])) == 1
+    heard = await panel.providers.logs_of_block(block, [USDC], [DEPOSIT])
+    assert len(heard.entries) == 1
 
 
 async def test_one_answer_alone_does_not_do_for_the_logs_of_an_attested_block() -> None:

@@ -136,9 +136,8 @@ class Pool:
     async def read(self, first: int, last: int) -> list[LogEntry]:
         await self.providers.tip()
         end = await self.providers.agreed(last)
-        return sorted(
-            await self.reader.logs(first, end, [USDC], {DEPOSIT}), key=lambda e: e.block_number
-        )
+        heard = await self.reader.logs(first, end, [USDC], {DEPOSIT})
+        return sorted(heard.entries, key=lambda e: e.block_number)
 
 
 @dataclass

@@ -329,3 +329,14 @@ async def test_a_range_on_another_branch_says_so_and_feeds_nothing_in() -> None:
     again = await looking.recheck.blocks(1, 4, thorough=True, apply=True)
     assert [finding.verdict for finding in again.findings] == ["other_branch", "other_branch"]
     assert world.reports == []
+
+
+async def test_silent_providers_are_not_taken_for_a_missing_block() -> None:
+    looking = await begun()
+    for source in looking.world.sources:
+        source.down = True
+    for _ in range(5):
+        with pytest.raises(Unavailable, match="nobody answered"):
+            await looking.recheck.blocks(1, 1)
+    with pytest.raises(Unavailable, match="no provider answers"):
+        await looking.recheck.transaction(NOWHERE)

@@ -1,7 +1,7 @@
 """The net under the logs: what is on chain against what was seen, and the payment it finds."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -12,8 +12,9 @@ from chain_ingest import reconcile
 from chain_ingest.backfill import BEHIND_BLOCKS_MIN
 from chain_ingest.reconcile import RECONCILE_SECONDS, RETRY_SECONDS, STATE_BLOCKS
 from tests.chain_ingest.second_look import Looking, ToCheck
-from tests.chain_ingest.world import DEPOSIT, OTHER_DEPOSIT, STRANGER, STRICT, USDC, World
+from tests.chain_ingest.world import DEPOSIT, OTHER_DEPOSIT, START, STRANGER, STRICT, USDC, World
 
+RECYCLED = "0x" + "ee" * 20
 DEEP = FINAL_BLOCKS + 6  # so many blocks, and what came before them is final
 
 
@@ -288,3 +289,81 @@ async def test_an_outage_is_waited_for_and_ends_nothing() -> None:
     stop = asyncio.Event()
     stop.set()
     await looking.reconciler.run(stop)
+
+
+# ---------------------------------------------------------------- addresses that were used before
+
+
+async def recycled(*, state_blocks: int | None = None) -> Looking:
+    """An address with money from the day before the session was created whose own it is."""
+    world = World(STRICT, sources=3)
+    for number in range(20):
+        if number == 3:
+            world.pay(7_000_000, to=RECYCLED)
+        world.chain.mine(at=START - timedelta(days=1, seconds=-number))
+        await world.follow()
+    await world.mine_and_follow(1)
+    world.watched.now = world.watched.now | {RECYCLED}
+    for source in world.sources:
+        source.state_blocks = state_blocks
+    return Looking(world, ToCheck([WatchedAddress(RECYCLED, "payment_session", START)]))
+
+
+async def test_money_from_before_the_session_is_not_looked_for() -> None:
+    looking = await recycled()
+    await looking.world.mine_and_follow(DEEP)
+    run = await once(looking)
+    assert (run.found, run.unexplained) == (0, 0)
+    assert looking.world.transfers == []
+    await looking.world.mine_and_follow(DEEP)
+    assert found(await once(looking)) == (0, 0, 0), "it was read, and what is there is known"
+
+
+@pytest.mark.parametrize("state_blocks", [None, FINAL_BLOCKS + 1])
+async def test_what_was_missed_since_is_found_beside_what_was_there_before(
+    state_blocks: int | None,
+) -> None:
+    looking = await recycled(state_blocks=state_blocks)
+    tx_hash = await hidden(looking, 5_000_000, to=RECYCLED)
+    run = await once(looking)
+    assert (run.differing, run.found) == (1, 1)
+    sightings = [each.sighting for each in looking.world.transfers]
+    assert {(each.tx_hash, each.amount.units) for each in sightings} == {(tx_hash, 5_000_000)}
+
+
+# ---------------------------------------------------------------- paid before anybody read
+
+
+async def paid_before_the_start(*, born_before: bool) -> tuple[Looking, str]:
+    world = World(STRICT, sources=2, start_block=11)
+    world.chain.mine(5)
+    tx_hash = world.pay(5_000_000)
+    world.chain.mine(5)
+    head = world.chain.blocks[-1].header.timestamp
+    since = datetime.fromtimestamp(head + (-5 if born_before else 5), UTC)
+    await world.follow()
+    await world.mine_and_follow(DEEP)
+    chosen = ToCheck([WatchedAddress(DEPOSIT, "payment_session", since)])
+    return Looking(world, chosen), tx_hash
+
+
+async def test_money_that_an_address_of_ours_held_before_reading_began_alarms_until_it_is_fed_in() -> (
+    None
+):
+    looking, tx_hash = await paid_before_the_start(born_before=True)
+    for _ in range(2):
+        assert found(await once(looking)) == (1, 0, 1)
+        await looking.world.mine_and_follow()
+    again = await looking.recheck.transaction(tx_hash, apply=True)
+    assert again.fed_in == 1
+    await looking.world.mine_and_follow()
+    assert looking.world.said() == ["observed", "confirmed"]
+    assert (await once(looking)).unexplained == 0
+    await looking.world.mine_and_follow()
+    assert found(await once(looking)) == (0, 0, 0)
+
+
+async def test_an_address_given_out_after_reading_began_may_have_a_past() -> None:
+    looking, _ = await paid_before_the_start(born_before=False)
+    run = await once(looking)
+    assert (run.found, run.unexplained) == (0, 0)

@@ -44,6 +44,9 @@ class RestingWorld(World):
         for source in self.sources:
             source.tags = {"finalized": self.chain.head - 1, "safe": self.chain.head - 1}
 
+    def rests(self) -> bool:
+        return self.tally.resting
+
     def calls(self) -> int:
         return sum(source.calls.total() for source in self.sources)
 
@@ -172,3 +175,19 @@ async def test_without_the_store_it_is_an_outage_as_ever(world: RestingWorld) ->
     world.time_passes(REST_SECONDS)
     with pytest.raises(StoreUnavailable):
         await world.follower.step()
+
+
+async def test_a_halt_ends_the_rest_so_that_alerts_which_sleep_at_rest_wake(
+    world: RestingWorld,
+) -> None:
+    assert world.rests()
+    await world._halts.halt(world.network, "operator", "look into it")
+    world.waits = True
+    world.time_passes(10)
+    await world.follow()
+    assert not world.rests()
+    world.waits = False
+    await world.resume()
+    world.time_passes(400)
+    await world.follow()
+    assert world.rests(), "and after it there is a rest again"

@@ -2,15 +2,25 @@
 
 import asyncio
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
+from structlog.testing import capture_logs
 
+from adapters.memory.chain import MemoryChain
+from adapters.memory.clock import FakeClock
 from application.handling import Handler
 from application.policies import Policies
 from application.ports import StoreUnavailable
 from chain_ingest.admission import Misconfigured
-from chain_ingest.service import LEASE_CHECK_SECONDS, STANDBY_SECONDS, Ingester
-from tests.chain_ingest.world import World
+from chain_ingest.health import PAUSE_SECONDS_MAX
+from chain_ingest.service import (
+    DUTY_SECONDS_FIRST,
+    LEASE_CHECK_SECONDS,
+    STANDBY_SECONDS,
+    Ingester,
+)
+from tests.chain_ingest.world import START, STRICT, World
 
 TICKS_MAX = 400
 
@@ -164,3 +174,68 @@ async def test_each_lease_adopts_what_is_configured_here_whatever_another_one_di
     assert [policy.blocks for policy in history.policies] == [3, 9, 3]
     stop.set()
     await running
+
+
+@pytest.mark.parametrize("wrong", ["chain", "token"])
+async def test_a_provider_that_turns_wrong_does_not_end_a_process_with_its_next_lease(
+    wrong: str,
+) -> None:
+    world = World(STRICT, sources=3)
+    world.sources[0].down = True
+    await world.follower._providers.check()
+    world.sources[0].down = False
+    if wrong == "chain":
+        other = STRICT.model_copy(update={"chain_id": 666})
+        world.sources[0].chain = MemoryChain(other, world.clock.now())
+    else:
+        world.sources[0].decimals = 18
+    world.clock.advance(PAUSE_SECONDS_MAX)
+    stop = asyncio.Event()
+    running = asyncio.create_task(ingester(world).run(stop))
+    world.pay(1)
+    world.chain.mine()
+    await until(world, lambda: len(world.bus.published) == 1)
+    assert world.follower._providers.panel.states["provider-0"].standing == "refused"
+    asked = world.sources[0].calls.total()
+    del world.store.leaders["local"]
+    world.pay(2)
+    world.chain.mine()
+    await until(world, lambda: len(world.bus.published) == 2)
+    assert world.sources[0].calls.total() == asked, "nor is it asked again with a new lease"
+    stop.set()
+    await running
+
+
+class Faulty:
+    """A duty that always fails."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.began: list[float] = []
+        self._clock = clock
+
+    async def run(self, _: asyncio.Event) -> None:
+        self.began.append((self._clock.now() - START).total_seconds())
+        raise ZeroDivisionError("our own bug")
+
+
+async def test_a_duty_that_fails_is_begun_again_and_payments_go_on() -> None:
+    world = World()
+    duty = Faulty(world.clock)
+    service = Ingester(
+        world.network, world.follower, world.outbox, world.store, world.clock, duties=[duty]
+    )
+    stop = asyncio.Event()
+    running = asyncio.create_task(service.run(stop))
+    with capture_logs() as lines:
+        await until(world, lambda: len(duty.began) == 4)
+    waits = [round(later - before) for before, later in pairwise(duty.began)]
+    assert waits == [DUTY_SECONDS_FIRST, 2 * DUTY_SECONDS_FIRST, 4 * DUTY_SECONDS_FIRST]
+    said = [line for line in lines if line["event"] == "duty_failed"]
+    assert {line["duty"] for line in said} == {"Faulty"}
+    assert all(line["exc_info"] for line in said), "with the traceback"
+    world.pay(1)
+    world.chain.mine()
+    await until(world, lambda: len(world.bus.published) == 1)
+    stop.set()
+    async with asyncio.timeout(1):
+        await running

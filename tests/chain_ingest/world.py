@@ -14,6 +14,7 @@ from application.halts import Halts
 from application.handling import Handler
 from application.policies import Policies
 from application.reads import WATCH_LIST_MODEL
+from chain_ingest.beginning import Beginning
 from chain_ingest.follower import Follower
 from chain_ingest.halting import LOOK_SECONDS
 from chain_ingest.outbox import OutboxPublisher
@@ -103,10 +104,15 @@ class World:
             self.clock,
             start_block=self._start_block,
             rest=self.rest(),
+            beginning=self.beginning(providers),
         )
 
     def rest(self) -> Rest | None:
         """None: it never rests."""
+        return None
+
+    def beginning(self, _: Providers) -> Beginning | None:
+        """None: without a start block it begins at the head."""
         return None
 
     async def halts(self) -> NetworkHalts:

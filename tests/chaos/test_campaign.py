@@ -24,6 +24,7 @@ async def test_nothing_is_missed_invented_or_believed_under_every_fault() -> Non
     assert ours.clean, ours.wrong
     assert ours.payments > 50
     assert result.forks >= 2
+    assert result.followed >= 1
     usual = next(verdict for verdict in result.verdicts if verdict.name == "range-0")
     assert usual.missed + usual.phantom > 0, "the faults do not bite"
     assert usual.forged > 0, "nobody lied"

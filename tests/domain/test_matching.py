@@ -12,6 +12,7 @@ from domain import commands as c
 from domain.commands import Attribution
 from domain.events import Sighting
 from domain.matching import (
+    BIRTH_SLACK_SECONDS,
     CLOCK_SLACK_SECONDS,
     NOBODY,
     AddressOwner,
@@ -44,6 +45,7 @@ BRIDGED = POLYGON.tokens[2]  # USDC.e
 GRACE_END = CREATED.expires_at + timedelta(seconds=CREATED.grace_seconds)
 JUST = timedelta(microseconds=1)
 SLACK = timedelta(seconds=CLOCK_SLACK_SECONDS)
+BIRTH_SLACK = timedelta(seconds=BIRTH_SLACK_SECONDS)
 
 AT_ADDRESS = AddressOwner(
     purpose="payment_session", subject_id=SESSION_ID, merchant_id=MERCHANT_ID
@@ -182,6 +184,13 @@ CASES = (
         "after_grace",
         "sent after the session's grace period",
         sighting(block_time=GRACE_END),
+        AT_ADDRESS,
+        Candidates(deposit=SESSION),
+    ),
+    Case(
+        "before_session",
+        "sent before the session was created",
+        sighting(block_time=SESSION.created_at - BIRTH_SLACK - JUST),
         AT_ADDRESS,
         Candidates(deposit=SESSION),
     ),
@@ -353,22 +362,6 @@ def test_what_may_be_missing_may_be_missing_from_an_announced_transaction_too(
 def test_of_two_who_announced_it_the_one_that_lacks_money_is_meant() -> None:
     assert verdict(Candidates(by_hash=(full(ONE), TWO))) == ("hash_announced", TWO.session_id)
     assert verdict(Candidates(by_hash=(full(ONE),)))[0] == "announced_amount_differs"
-
-
-# ---------------------------------------------------------------- boundaries
-
-
-def test_the_last_moment_of_the_grace_period_still_counts() -> None:
-    late = sighting(block_time=GRACE_END - JUST)
-    whose = attribute(late, AT_ADDRESS, Candidates(deposit=SESSION), BOOK, safe=True)
-    assert whose.verdict == "deposit_address"
-
-
-def test_an_expired_session_is_credited_within_its_grace() -> None:
-    expire = c.ExpireSession(at=CREATED.expires_at)
-    expired = PAYMENT.evolve(SESSION, PAYMENT.decide(expire, SESSION)[0])
-    whose = attribute(SEEN, AT_ADDRESS, Candidates(deposit=expired), BOOK, safe=True)
-    assert whose.subject_id == SESSION_ID
 
 
 # ---------------------------------------------------------------- whom it concerns

@@ -38,6 +38,7 @@ PROVIDERS_MAX = 3
 
 async def shown(world: MeasuredWorld) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     """The exposition as a scraper reads it: a value by name and labels."""
+    world.measures.leads = True
 
     async def origin() -> Samples:
         return await chain_samples(world.measures)
@@ -226,7 +227,7 @@ def test_every_alert_speaks_of_labels_that_its_metrics_have() -> None:
         said = set(re.findall(r"\$labels\.(\w+)", str(rule["annotations"])))
         grouped = {
             label.strip()
-            for group in re.findall(r"\b(?:by|on) \(([^)]*)\)", rule["expr"])
+            for group in re.findall(r"\b(?:by|on) \(([^)(]*)\)", rule["expr"])
             for label in group.split(",")
         }
         assert said <= labels, rule["alert"]
@@ -247,5 +248,9 @@ def test_every_alert_says_how_urgent_it_is_and_where_to_read_on() -> None:
     for rule in rules():
         assert rule["labels"]["severity"] in {"page", "ticket"}
         assert rule["annotations"]["summary"]
-        assert rule["annotations"]["runbook"].endswith("running.md#watching-the-chain-side")
+        page, _, heading = rule["annotations"]["runbook"].partition("#")
+        headings = re.findall(
+            r"^#+ (.+)$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE
+        )
+        assert not heading or heading in {each.lower().replace(" ", "-") for each in headings}
         assert f"`{rule['alert']}`" in guide, f"{rule['alert']} is not in the guide"

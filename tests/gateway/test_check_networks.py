@@ -30,7 +30,7 @@ def test_what_does_not_fit_is_named_with_its_remedy() -> None:
     (first, *_) = panel(FITS, WRONG)
     assert not first.good
     assert _advice([first, *panel(FITS)[1:]], AGREED) == [
-        "a-1: chain id: 5; give another URL",
+        "a-1: chain id: it says 5, expected 1; give another URL",
     ]
 
 

@@ -108,6 +108,12 @@ WRONG: list[tuple[str, str, str, str]] = [
     ("a digit lost", "0x2a22f9c3", "0x2a22f9c", "tokens: number 1: address: is 0x and 40"),
     ("too many decimals", "decimals = 6\ntitle", "decimals = 37\ntitle", "decimals: Input should"),
     ("decimals of none", "decimals = 6\ntitle", "decimals = -1\ntitle", "decimals: Input should"),
+    (
+        "no cents",
+        "decimals = 6\ntitle",
+        "decimals = 1\ntitle",
+        "tokens: USDC: decimals: 1, but prices are in cents: a token that is accepted has 2",
+    ),
     ("half a decimal", "decimals = 6\ntitle", "decimals = 6.5\ntitle", "decimals: Input should"),
     ("a token's typo", "accepted = false", "acepted = false", "number 2: acepted: is no field; t"),
     ("a domain's typo", 'version = "2"', 'versin = "2"', "eip712: versin: is no field; the fiel"),

@@ -129,6 +129,9 @@ async def test_a_described_network_is_checked_before_it_is_served(
             f"token USDT at {USDT}, decimals()": True,
             "header hash": True,
             "eth_getBlockReceipts": True,
+            "eth_getLogs of a block": True,
+            "eth_getLogs of a range": True,
+            "eth_call at a block's hash": True,
             "tag safe": True,
             "tag finalized": True,
         }

@@ -69,6 +69,8 @@ def test_trouble_is_named_with_its_beginning_and_its_words() -> None:
 def test_an_ingester_that_fell_silent_or_never_ran_is_trouble() -> None:
     silent = replace(FOLLOWED, now=AT + timedelta(minutes=5))
     assert "no ingester runs" in shown(silent)
+    assert orjson.loads(silent.as_json())["lag_blocks"] is None, "the head it told is an old one"
+    assert "- (304 s)" in shown(silent)
     never = replace(FOLLOWED, standing=None, passed=None, finality=Finality())
     assert orjson.loads(never.as_json())["trouble"] == "not_begun"
     assert "no ingester has run yet" in shown(never)

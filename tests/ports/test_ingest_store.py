@@ -8,7 +8,7 @@ import pytest
 
 from adapters.ingest_store import REPUBLISH_SECONDS_MAX, PostgresIngestStore
 from adapters.postgres import Postgres
-from application.ingest import Cursor, CursorMoved, Reexamination
+from application.ingest import Cursor, CursorMoved, Reexamination, Sighted
 from application.outside import BusMessage
 from application.ports import StoreUnavailable
 from tests.conftest import Migrated
@@ -167,6 +167,55 @@ async def test_a_block_read_again_through_a_quorum_becomes_attested(kit: Kit) ->
     waiting = await kit.store.unconfirmed(NETWORK, head=12, attested_only=True, limit=9)
     assert list(waiting) == [seen(10), seen(10, tx="22")]
     assert [each.attested for each in await kit.store.coverage(NETWORK)] == [True]
+
+
+async def test_what_the_block_does_not_hold_after_all_is_orphaned_and_may_be_sighted_anew(
+    kit: Kit,
+) -> None:
+    true, phantom = seen(10, attested=False), seen(10, tx="22", attested=False)
+    other = seen(10, tx="33", attested=False)
+    cursor = await kit.store.pass_blocks(
+        passage(await begun(kit), header(10, attested=False), true, phantom, other)
+    )
+    again = Reexamination(
+        network=NETWORK,
+        cursor=cursor,
+        header=header(10),
+        sightings=(seen(10), changed(seen(10, tx="33"))),
+        reports=reports(cursor, 3),
+        at=AT,
+        unproved=(phantom, other),
+    )
+    await kit.store.reexamine(again)
+    assert list(await kit.store.sightings_in(NETWORK, hash_at(10))) == [
+        seen(10),
+        changed(seen(10, tx="33")),
+    ]
+    sighting = phantom.sighting
+    purse = (sighting.recipient, sighting.amount.asset)
+    received = await kit.store.received(NETWORK, {purse}, above=0)
+    assert received[purse] == 2 * sighting.amount.units + 1
+    assert phantom.sighting.transfer_id in await kit.store.first_terms(
+        NETWORK, [phantom.sighting.transfer_id]
+    ), "marked, not deleted"
+
+
+def changed(one: Sighted) -> Sighted:
+    amount = one.sighting.amount.model_copy(update={"units": one.sighting.amount.units + 1})
+    return Sighted(one.sighting.model_copy(update={"amount": amount}), one.terms)
+
+
+async def test_the_newest_block_that_two_vouch_for_is_found_below_those_of_one(kit: Kit) -> None:
+    cursor = await begun(kit)
+    assert await kit.store.newest_attested(NETWORK, above=8) == header(9)
+    cursor = await kit.store.pass_blocks(passage(cursor, header(10)))
+    for number in (11, 12):
+        cursor = await kit.store.pass_blocks(passage(cursor, header(number, attested=False)))
+    assert await kit.store.newest_attested(NETWORK, above=8) == header(10)
+    assert await kit.store.newest_attested(NETWORK, above=10) is None
+    await kit.store.orphan(orphaning(cursor, 9))
+    assert await kit.store.newest_attested(NETWORK, above=8) == header(9)
+    assert await kit.store.newest_attested("polygon", above=8) is None
 
 
 async def test_a_block_that_comes_back_on_one_word_is_to_be_read_again(kit: Kit) -> None:

@@ -23,7 +23,7 @@ def to_check(request: pytest.FixtureRequest, reads: Given) -> AddressesToCheck:
 
 
 def session(number: int) -> WatchedAddress:
-    return WatchedAddress(f"0x{number:040x}", "payment_session")
+    return WatchedAddress(f"0x{number:040x}", "payment_session", CREATED.at)
 
 
 async def several(reads: Given, count: int) -> None:
@@ -58,9 +58,9 @@ async def test_a_merchants_wallet_and_its_refund_wallet_are_read_too(
     assigned, own = example(e.RefundWalletAssigned), example(e.ReceivingAddressSet)
     await reads.append(Stream("merchant", MERCHANT_ID), assigned, own)
     found, _ = await below(to_check, 0, 10)
-    assert {(each.address, each.purpose) for each in found} == {
-        (assigned.address, "refund_float"),
-        (own.address, "merchant_wallet"),
+    assert {(each.address, each.purpose, each.since) for each in found} == {
+        (assigned.address, "refund_float", None),
+        (own.address, "merchant_wallet", None),
     }
 
 

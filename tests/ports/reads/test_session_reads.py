@@ -142,6 +142,17 @@ async def test_a_network_is_expected_to_be_paid_on_while_a_session_is_open_there
     assert not await reads.sessions.expects("local")
 
 
+async def test_since_when_somebody_may_pay_on_a_network_is_known(reads: Given) -> None:
+    later, over = AT + timedelta(minutes=1), AT + timedelta(hours=1)
+    assert await reads.sessions.opened_since("local", AT) is None
+    await reads.append(session_stream(1), created(1, at=AT, expires_at=later))
+    await reads.append(session_stream(2), created(2, at=later, expires_at=over))
+    assert await reads.sessions.opened_since("local", AT) == AT
+    assert await reads.sessions.opened_since("local", later) == later
+    assert await reads.sessions.opened_since("local", over) is None
+    assert await reads.sessions.opened_since("other", AT) is None
+
+
 async def test_what_is_due_on_one_network_is_not_crowded_out_by_another(reads: Given) -> None:
     for number, network in ((1, "other"), (2, "local"), (3, "other")):
         await reads.append(session_stream(number), created(number, network=network))
