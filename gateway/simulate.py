@@ -2,8 +2,10 @@
 
 Shapes  A progress bar with the rate while it runs, then the faults as a table and each violation
         with the command that repeats it. With --json one line at the end: histories, steps,
-        faults (a count per kind), violations, trace_hash, seconds.
-Errors  exit status 1 when any invariant did not hold, or a history file cannot be read.
+        faults (a count per kind), violations, trace_hash, seconds, interrupted.
+        Ctrl-C ends it early, with what was found so far and the command that goes on from there.
+Errors  exit status 1 when any invariant did not hold, when it was ended early, or when a history
+        file cannot be read.
 """
 
 import json
@@ -47,7 +49,7 @@ def simulate(
     if shrink_into is not None:
         for failing in totals.failing[:SHRUNK_MAX]:
             _shrink(story(failing.seed, steps), failing.violations, shrink_into)
-    return 1 if totals.failing else 0
+    return 1 if totals.failing or totals.interrupted else 0
 
 
 def repeat(path: Path) -> int:
@@ -81,6 +83,7 @@ def _line(totals: c.Totals, steps_max: int) -> dict[str, object]:
         ],
         "trace_hash": totals.trace_hash,
         "seconds": round(totals.seconds, 1),
+        "interrupted": totals.interrupted,
     }
 
 
@@ -113,6 +116,10 @@ def _show(totals: c.Totals, wanted: c.Campaign) -> None:
         f"({rate:.1f} a second)"
     )
     console.print(f"trace {totals.trace_hash}", soft_wrap=True)
+    if totals.interrupted:
+        left = wanted.histories - totals.histories
+        go_on = f"gateway simulate --seed {wanted.seed + totals.histories} --histories {left}"
+        console.print(f"ended early; the rest: {go_on}", soft_wrap=True)
     if not totals.failing:
         console.print("[green]every invariant held[/green]")
         return

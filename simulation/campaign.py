@@ -3,7 +3,8 @@
 Shapes  A campaign runs the stories of `histories` seeds in a row. Histories go to worker processes
         in small chunks; results are taken in the order of the seeds, so that the trace hash of a
         campaign is the same however many processes there were.
-        It stops early when FAILING_MAX histories have failed: more would tell nothing more.
+        It stops early when FAILING_MAX histories have failed: more would tell nothing more; and on
+        Ctrl-C, with what was found until then.
 Units   seconds of the wall clock, which measure the campaign and decide nothing.
 Errors  a history that the simulation itself cannot finish is a violation: `simulation_broke`, or
         `stuck` when it has not come to an end after HISTORY_SECONDS_MAX.
@@ -61,6 +62,7 @@ class Totals:
     faults: Counter[str] = field(default_factory=Counter)
     failing: list[Examined] = field(default_factory=list)
     seconds: float = 0.0
+    interrupted: bool = False  # by Ctrl-C
     _digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
 
     def add(self, one: Examined) -> None:
@@ -137,13 +139,16 @@ def run(campaign: Campaign, on_progress: Callable[[Totals], None] | None = None)
     totals = Totals()
     began = time.perf_counter()
     results = _here(campaign) if _few(campaign) else _elsewhere(campaign)
-    for one in results:
-        totals.add(one)
-        totals.seconds = time.perf_counter() - began
-        if on_progress is not None:
-            on_progress(totals)
-        if len(totals.failing) >= campaign.failing_max:
-            break
+    try:
+        for one in results:
+            totals.add(one)
+            totals.seconds = time.perf_counter() - began
+            if on_progress is not None:
+                on_progress(totals)
+            if len(totals.failing) >= campaign.failing_max:
+                break
+    except KeyboardInterrupt:
+        totals.interrupted = True
     return totals
 
 

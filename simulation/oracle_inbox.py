@@ -71,7 +71,9 @@ def check(case: Case, transfer_id: str, rows: list[LogRow]) -> Iterator[Violatio
     if look is None:
         return  # one provider's invention: that it comes to nothing is checked at its end
     expected, verdict = rightly(case, look)
-    if given(told[0]) != expected or told[0].data.get("verdict", verdict) != verdict:
+    said = (given(told[0]), told[0].data.get("verdict", verdict))
+    # What was claimed in that very moment may have been written while this was being decided.
+    if said not in ((expected, verdict), rightly(case, _before_that_moment(case, look, told[0]))):
         what = f"{transfer_id} to {given(told[0])} {told[0].data.get('verdict')}"
         yield Violation("attributed_wrongly", f"{what}, rightly {expected} {verdict}")
     for row in told[1:]:
@@ -79,6 +81,18 @@ def check(case: Case, transfer_id: str, rows: list[LogRow]) -> Iterator[Violatio
     owner = case.owner(look.moved)
     if owner is not None and owner.purpose == "merchant_wallet":
         yield from _left(case, transfer_id, rows)
+
+
+def _before_that_moment(case: Case, look: Look, row: LogRow) -> Look:
+    together = (
+        each.position
+        for each in case.evidence.log
+        if row.written_at_us is not None
+        and each.written_at_us == row.written_at_us
+        and each.position <= look.before
+    )
+    first = min(together, default=look.before)
+    return replace(look, before=first, until=first - 1) if first < look.before else look
 
 
 def given(row: LogRow) -> Verdict:

@@ -33,6 +33,16 @@ def test_progress_is_told_after_every_history() -> None:
     assert told == [1, 2, 3]
 
 
+def test_ctrl_c_keeps_what_was_found() -> None:
+    def step(totals: c.Totals) -> None:
+        if totals.histories == 2:
+            raise KeyboardInterrupt
+
+    totals = c.run(c.Campaign(seed=5, histories=9, steps_max=STEPS, processes=1), step)
+    assert totals.interrupted
+    assert totals.histories == 2
+
+
 def _judge(evidence: Evidence) -> tuple[Violation, ...]:
     return (Violation("invented", "for this test"),) if evidence.seed % 2 else ()
 

@@ -11,7 +11,7 @@ from simulation import campaign as c
 from simulation.evidence import Evidence, Violation
 from simulation.steps import History, Mine, decode, encode
 
-KEYS = {"histories", "steps", "faults", "violations", "trace_hash", "seconds"}
+KEYS = {"histories", "steps", "faults", "violations", "trace_hash", "seconds", "interrupted"}
 
 
 def _always(evidence: Evidence) -> tuple[Violation, ...]:
