@@ -15,7 +15,7 @@ Errors  see application/ports.py. A batch that PostgreSQL itself rejects (which 
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Self
 from uuid import UUID
 
@@ -31,6 +31,7 @@ from adapters.event_store_rescue import look_up
 from adapters.event_store_write import Group, Outcome
 from adapters.postgres import OUTAGES, Postgres, is_stale, reason_of
 from application.ports import (
+    STREAMS_MAX,
     Batch,
     Ids,
     Overdraft,
@@ -257,6 +258,28 @@ class PostgresEventStore:
         assert len(rows) <= STREAM_EVENTS_MAX, "half a stream would be taken for the whole"
         assert all(row.stream_type == stream.type for row in rows), "one id, two kinds of stream"
         return [row.decoded() for row in rows]
+
+    async def read_streams(
+        self, streams: Collection[Stream]
+    ) -> Mapping[Stream, Sequence[Recorded[Event]]]:
+        assert len(streams) <= STREAMS_MAX, f"at most {STREAMS_MAX} streams at a time"
+        found: dict[Stream, list[Recorded[Event]]] = {stream: [] for stream in streams}
+        if not found:
+            return found
+        ids = [stream.id for stream in found]
+        async with self._postgres.reading() as connection:
+            cursor = await connection.cursor(binary=True).execute(
+                statements.READ_STREAMS, (ids, STREAM_EVENTS_MAX + 1)
+            )
+            rows = [RawEvent(*row) for row in await cursor.fetchall()]
+        for row in rows:
+            recorded = row.decoded()
+            assert recorded.stream in found, "one id, two kinds of stream"
+            found[recorded.stream].append(recorded)
+        for facts in found.values():
+            assert len(facts) <= STREAM_EVENTS_MAX, "half a stream would be taken for the whole"
+            assert all(each.version == n for n, each in enumerate(facts, 1)), "whole and in order"
+        return found
 
     async def read_log(self, *, after: int, limit: int) -> Sequence[Recorded[Event]]:
         return [raw.decoded() for raw in await self.read_raw(after=after, limit=limit)]

@@ -97,6 +97,11 @@ merchant_id, mode, occurred_at, recorded_at, state, meta::text"""
 
 # S608: COLUMNS is the constant above.
 READ_STREAM = f"SELECT {COLUMNS} FROM es.events WHERE stream_id = %s ORDER BY version LIMIT %s"  # noqa: S608
+READ_STREAMS = f"""
+SELECT e.* FROM unnest(%b::uuid[]) AS u(id)
+CROSS JOIN LATERAL (SELECT {COLUMNS} FROM es.events WHERE stream_id = u.id
+                    ORDER BY version LIMIT %s) AS e
+"""  # noqa: S608
 READ_LOG = f"SELECT {COLUMNS} FROM es.events WHERE position > %s ORDER BY position LIMIT %s"  # noqa: S608
 
 # After a lost answer, asked under the lock: the lost transaction held it to its end.

@@ -25,8 +25,9 @@ from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext, api
 from nats.js.errors import BadRequestError, NoStreamResponseError, NotFoundError
 
+from adapters.nats_batch import offer
 from application.chain_messages import STREAM, SUBJECTS
-from application.outside import BusMessage
+from application.outside import BusMessage, Publication
 from application.ports import Unavailable
 
 log = structlog.get_logger(__name__)
@@ -59,6 +60,7 @@ class _Session:
     client: Client
     jetstream: JetStreamContext
     stream_ready: bool = False
+    takes_batches: bool = False  # NATS 2.12 and later
     inboxes: dict[str, _Inbox] = field(default_factory=dict)
 
 
@@ -75,6 +77,7 @@ class NatsBus:
         self._not_before = 0.0  # of the loop's clock: when connecting may be tried again
         self._closed = False
         self._answers = True
+        self._one_by_one = False  # the next publications
 
     async def open(self) -> None:
         """Does not wait: a process may start before its bus."""
@@ -114,6 +117,40 @@ class NatsBus:
         except (nats.errors.Error, TimeoutError, OSError) as error:
             raise await self._outage(session, error) from error
 
+    async def publish_all(
+        self, publications: Sequence[Publication]
+    ) -> Sequence[BaseException | None]:
+        """One write and one sync for all of them, where the server knows batches.
+
+        It takes a batch whole or not at all, and not where it holds one of the message ids:
+        then, and once after any failure, each is offered by itself.
+        """
+        if len(publications) > 1 and not self._one_by_one:
+            try:
+                if await self._in_one_batch(publications):
+                    return [None] * len(publications)
+            except Unavailable as outage:
+                self._one_by_one = True  # some of it, or all, may be there
+                return [outage] * len(publications)
+        outcomes = await asyncio.gather(
+            *(self.publish(p.subject, p.data, message_id=p.message_id) for p in publications),
+            return_exceptions=True,
+        )
+        self._one_by_one = any(outcomes)
+        return outcomes
+
+    async def _in_one_batch(self, publications: Sequence[Publication]) -> bool:
+        """False when the server has refused it, and nothing of it was stored."""
+        session = await self._connected()
+        try:
+            async with asyncio.timeout(2 * TIMEOUT_SECONDS):
+                await self._stream_exists(session)
+                return session.takes_batches and await offer(
+                    session.client, self._stream, publications, timeout_seconds=TIMEOUT_SECONDS
+                )
+        except (nats.errors.Error, TimeoutError, OSError) as error:
+            raise await self._outage(session, error) from error
+
     async def hint(self, subject: str, data: bytes = b"") -> None:
         """Costs the caller nothing: without a connection the hint is lost, and one is sought."""
         session = self._session
@@ -140,7 +177,10 @@ class NatsBus:
     async def pull(
         self, subject: str, durable: str, *, limit: int, wait_seconds: float
     ) -> Sequence[BusMessage]:
-        """What is there at once; else the first that comes within the time, or nothing."""
+        """What is there at once; else the first that comes within the time, or nothing.
+
+        With the first comes what is there by then: a batch appears as one.
+        """
         assert 1 <= limit <= PULL_MAX, f"1 to {PULL_MAX} messages at a time"
         session = await self._connected()
         try:
@@ -148,6 +188,10 @@ class NatsBus:
             found = await self._request(session, inbox, durable, limit, None)
             if not found:
                 found = await self._request(session, inbox, durable, 1, wait_seconds)
+                if found and limit > 1:
+                    # An outage meanwhile does not take what has come already.
+                    with suppress(nats.errors.Error, TimeoutError, OSError):
+                        found += await self._request(session, inbox, durable, limit - 1, None)
         except (nats.errors.Error, TimeoutError, OSError) as error:
             session.inboxes.pop(durable, None)
             raise await self._outage(session, error) from error
@@ -306,13 +350,15 @@ class NatsBus:
             duplicate_window=DUPLICATE_WINDOW_SECONDS,
             max_age=STREAM_AGE_SECONDS_MAX,
             max_bytes=STREAM_BYTES_MAX,
+            allow_atomic=True,  # an older server does not know it, and does not say it back
         )
         try:
-            await session.jetstream.add_stream(config)
+            made = await session.jetstream.add_stream(config)
         except BadRequestError as refused:
             if refused.err_code != _NAME_IN_USE:
                 raise
-            await session.jetstream.update_stream(config)
+            made = await session.jetstream.update_stream(config)
+        session.takes_batches = bool(made.config.allow_atomic)
         session.stream_ready = True
 
     def _say(self, *, answers: bool) -> None:

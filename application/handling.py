@@ -3,10 +3,13 @@
 Shapes  A unit of work holds the streams it has read, each with its state and version, and the
         facts decided so far. `work` is run again from the start when another writer was
         quicker, so it must have no effect outside its unit.
+Ahead   Streams read beforehand, many in one question, serve the first try. It stands only where
+        every stream it took from there is also written, and so checked at that moment;
+        otherwise the unit is decided anew on what the store says.
 Errors  refusals pass through; TooManyConflicts after TRIES_MAX rounds on one hot stream.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
@@ -21,6 +24,7 @@ from application.ports import (
     EventStore,
     IdempotencyRecord,
     InboxMessage,
+    Recorded,
     Stream,
     StreamAppend,
     StreamConflict,
@@ -55,11 +59,38 @@ class _Loaded:
     postings: list[tuple[int, Event, tuple[Posting, ...]]] = field(default_factory=list)
 
 
+class Ahead:
+    """Streams as they once were, and as units that used them have since made them.
+
+    For units that come one after the other. Nothing here is believed unless a write checks it.
+    """
+
+    def __init__(self, streams: Mapping[Stream, Sequence[Recorded[Event]]]) -> None:
+        self._facts = dict(streams)
+        self._folded: dict[Stream, _Loaded] = {}
+
+    def loaded(self, decider: Decider[S, C], stream: Stream) -> _Loaded | None:
+        """A copy that a unit may add to; None for a stream that was not read."""
+        known = self._folded.get(stream)
+        if known is None:
+            facts = self._facts.pop(stream, None)
+            if facts is None:
+                return None
+            known = self._folded[stream] = _folded(decider, facts)
+        return _Loaded(known.state, known.version)
+
+    def written(self, stream: Stream, state: object, version: int) -> None:
+        if stream in self._folded:
+            self._folded[stream] = _Loaded(state, version)
+
+
 class UnitOfWork:
     """One decision over one or more streams."""
 
-    def __init__(self, store: EventStore, now: datetime) -> None:
+    def __init__(self, store: EventStore, now: datetime, ahead: Ahead | None = None) -> None:
         self._store = store
+        self._ahead = ahead
+        self._from_ahead: set[Stream] = set()
         self._streams: dict[Stream, _Loaded] = {}
         self.now = now
 
@@ -71,13 +102,25 @@ class UnitOfWork:
         stream = Stream(decider.stream_type, stream_id)
         found = self._streams.get(stream)
         if found is None:
-            state: S | None = None
-            version = 0
-            for recorded in await self._store.read_stream(stream):
-                state = decider.evolve(state, recorded.event)
-                version = recorded.version
-            found = self._streams[stream] = _Loaded(state, version)
+            found = self._streams[stream] = await self._first_seen(decider, stream)
         return found
+
+    async def _first_seen(self, decider: Decider[S, C], stream: Stream) -> _Loaded:
+        known = self._ahead.loaded(decider, stream) if self._ahead is not None else None
+        if known is None:
+            return _folded(decider, await self._store.read_stream(stream))
+        self._from_ahead.add(stream)
+        return known
+
+    def unchecked(self) -> bool:
+        """It builds on a stream read ahead that its write would not find to have moved."""
+        return any(not self._streams[stream].new for stream in self._from_ahead)
+
+    def confirm(self, ahead: Ahead) -> None:
+        """The write was made: bring what is ahead up to it."""
+        for stream, loaded in self._streams.items():
+            if loaded.new:
+                ahead.written(stream, loaded.state, loaded.version + len(loaded.new))
 
     async def decide(
         self,
@@ -138,6 +181,15 @@ class UnitOfWork:
         return (*facts, *entries)
 
 
+def _folded(decider: Decider[S, C], facts: Sequence[Recorded[Event]]) -> _Loaded:
+    state: S | None = None
+    version = 0
+    for recorded in facts:
+        state = decider.evolve(state, recorded.event)
+        version = recorded.version
+    return _Loaded(state, version)
+
+
 def _entries(stream: Stream, loaded: _Loaded) -> Iterable[StreamAppend]:
     """Journal entries on streams named after their cause: exactly once, or not at all."""
     for version, event, postings in loaded.postings:
@@ -177,16 +229,20 @@ class Handler:
         inbox: InboxMessage | None = None,
         claim: Claim | None = None,
         respond: Callable[[T], Answer] | None = None,
+        ahead: Ahead | None = None,
     ) -> T:
         """Run `work`, append what it decided, and give its result.
 
         With a claim the answer of `respond` is stored beside the facts; a key already used
         raises KeyAlreadyUsed with the answer of the first time. With an inbox message a
-        second time raises AlreadyProcessed.
+        second time raises AlreadyProcessed. The first try begins with what is `ahead`.
         """
+        first = ahead
         for _ in range(TRIES_MAX):
-            unit = UnitOfWork(self.store, self.clock.now())
+            unit, first = UnitOfWork(self.store, self.clock.now(), first), None
             result = await work(unit)
+            if unit.unchecked():
+                continue
             appends = unit.appends()
             if not appends and inbox is None and claim is None:
                 return result
@@ -195,6 +251,8 @@ class Handler:
                 await self.store.append(Batch(appends, context, inbox, record))
             except StreamConflict:
                 continue
+            if ahead is not None:
+                unit.confirm(ahead)
             return result
         raise TooManyConflicts
 

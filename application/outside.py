@@ -27,11 +27,24 @@ class BusMessage:
     message_id: str = ""  # as it was published
 
 
+@dataclass(frozen=True, slots=True)
+class Publication:
+    subject: str
+    data: bytes
+    message_id: str
+
+
 class Bus(Protocol):
     """NATS: JetStream for what must arrive, core for hints that may be lost."""
 
     async def publish(self, subject: str, data: bytes, *, message_id: str) -> None:
         """Store durably in the stream; raises Unavailable("nats", ...)."""
+        ...
+
+    async def publish_all(
+        self, publications: Sequence[Publication]
+    ) -> Sequence[BaseException | None]:
+        """As `publish` for each, and in order where nothing fails; what became of each."""
         ...
 
     async def pull(

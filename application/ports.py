@@ -14,7 +14,7 @@ Errors  StreamConflict     a stream moved on: load and decide again
         Every other port's outage is Unavailable with the name of the service.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, Protocol, TypeVar
@@ -24,6 +24,8 @@ from domain.events import Event
 from domain.values import Mode
 
 E_co = TypeVar("E_co", bound=Event, covariant=True)
+
+STREAMS_MAX = 1_024  # that one question may ask for
 
 
 # ---------------------------------------------------------------- failures
@@ -182,6 +184,15 @@ class EventStore(Protocol):
 
     async def read_stream(self, stream: Stream) -> Sequence[Recorded[Event]]:
         """All events of a stream in order; empty when there is none."""
+        ...
+
+    async def read_streams(
+        self, streams: Collection[Stream]
+    ) -> Mapping[Stream, Sequence[Recorded[Event]]]:
+        """All events of up to STREAMS_MAX streams, each in order, as of one moment.
+
+        Every stream asked for is among the answers; one that has no events is empty.
+        """
         ...
 
     async def read_log(self, *, after: int, limit: int) -> Sequence[Recorded[Event]]:

@@ -6,7 +6,7 @@ Errors  CursorMalformed (domain/errors.py); ports.StoreUnavailable when the data
         for a position with `Progress.wait_for`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, Protocol, TypeVar
@@ -49,6 +49,12 @@ class ApiKeys(Protocol):
 class WatchList(Protocol):
     async def owner_of(self, network: str, address: str) -> AddressOwner | None:
         """Who was given this address (lower case). Test and live addresses never mix."""
+        ...
+
+    async def owners_of(
+        self, network: str, addresses: Collection[str]
+    ) -> Mapping[str, AddressOwner]:
+        """The same for several addresses at once; those of nobody are left out."""
         ...
 
 

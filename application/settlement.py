@@ -2,10 +2,15 @@
 
 Shapes  One report, one append: the transfer's stream, what it pays for, and the journal. The
         report's message id goes into the inbox with it, so a repeat does nothing.
+Ahead   For a pull of reports the owners of their addresses are asked in one question, and the
+        streams of their transfers and sessions in another. This saves reading, and decides
+        nothing: what has moved since, or would not be checked, is read again (handling.py).
 Errors  MoneyWentElsewhere; else reports are never refused. Outages pass through and the message
         comes again.
 """
 
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from uuid import UUID
 
 from application.attribution import credit, note_for_claims, reconsider, whose
@@ -17,7 +22,7 @@ from application.deciders import (
     float_id,
     transfer_stream_id,
 )
-from application.handling import Handler, UnitOfWork
+from application.handling import Ahead, Handler, UnitOfWork
 from application.ports import AlreadyProcessed, Context, InboxMessage, Stream, Unavailable
 from application.reads import WATCH_LIST_MODEL, Progress, WatchList
 from domain import commands as c
@@ -39,6 +44,14 @@ class MoneyWentElsewhere(Exception):  # noqa: N818 - named for what happened
     """
 
 
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """What is known of one address before its reports are applied, one after the other."""
+
+    owner: AddressOwner | None  # None: nobody's, or not known yet
+    streams: Ahead
+
+
 class Settlement:
     def __init__(
         self, handler: Handler, watch: WatchList, networks: NetworkBook, progress: Progress
@@ -48,14 +61,36 @@ class Settlement:
         self._progress = progress
         self._networks = networks
 
-    async def apply(self, report: ChainReport) -> bool:
+    async def look_ahead(
+        self, network: str, reports: Collection[TransferReport]
+    ) -> Mapping[str, Foreseen]:
+        """By receiving address. Its reports may use it one after the other, not at once."""
+        by_address: dict[str, list[Stream]] = {}
+        for report in reports:
+            transfer = transfer_stream_id(report.sighting.transfer_id)
+            by_address.setdefault(report.sighting.recipient, []).append(
+                Stream(TRANSFER.stream_type, transfer)
+            )
+        owners = await self._watch.owners_of(network, by_address)
+        for address, owner in owners.items():
+            if owner.purpose == "payment_session":
+                by_address[address].append(Stream(PAYMENT.stream_type, owner.subject_id))
+        found = await self._handler.store.read_streams(
+            {stream for streams in by_address.values() for stream in streams}
+        )
+        return {
+            address: Foreseen(owners.get(address), Ahead({each: found[each] for each in streams}))
+            for address, streams in by_address.items()
+        }
+
+    async def apply(self, report: ChainReport, foreseen: Foreseen | None = None) -> bool:
         """Record a report; False when it was processed before."""
         inbox = InboxMessage(SOURCE, report.message_id)
         try:
             if isinstance(report, ReorgReport):
                 await self._reorg(report, inbox)
             else:
-                await self._transfer(report, inbox)
+                await self._transfer(report, inbox, foreseen or Foreseen(None, Ahead({})))
         except AlreadyProcessed:
             return False
         return True
@@ -80,7 +115,9 @@ class Settlement:
             Context(actor=f"chain:{network.chain_id}", mode=network.mode), work, inbox=inbox
         )
 
-    async def _transfer(self, report: TransferReport, inbox: InboxMessage) -> None:
+    async def _transfer(
+        self, report: TransferReport, inbox: InboxMessage, foreseen: Foreseen
+    ) -> None:
         network = self._networks.get(report.sighting.network)
         context = Context(
             actor=f"chain:{network.chain_id}",
@@ -91,18 +128,20 @@ class Settlement:
         )
 
         async def work(unit: UnitOfWork) -> None:
-            await self._settle(unit, report)
+            await self._settle(unit, report, foreseen.owner)
 
-        await self._handler.execute(context, work, inbox=inbox)
+        await self._handler.execute(context, work, inbox=inbox, ahead=foreseen.streams)
 
-    async def _settle(self, unit: UnitOfWork, report: TransferReport) -> None:
+    async def _settle(
+        self, unit: UnitOfWork, report: TransferReport, owner: AddressOwner | None
+    ) -> None:
         stream_id = transfer_stream_id(report.sighting.transfer_id)
         before = await unit.load(TRANSFER, stream_id)
         if before is not None and report.report_number <= before.report_number:
             return
         if before is not None and report.kind != "retracted":
             _same_money(before.sighting, report.sighting)
-        verdict = await self._attribution(unit, report, before)
+        verdict = await self._attribution(unit, report, before, owner)
         mode = self._networks.get(report.sighting.network).mode
         after = await unit.decide(TRANSFER, stream_id, _command(report, verdict, unit), mode=mode)
         assert after is not None
@@ -111,10 +150,14 @@ class Settlement:
         elif after.purpose == "refund_float" and after.merchant_id is not None:
             await self._settle_float(unit, after, after.merchant_id)
         elif after.waits and before is not None and _elsewhere(before, after):
-            await self._look_again(unit, after)
+            await self._look_again(unit, after, owner)
 
     async def _attribution(
-        self, unit: UnitOfWork, report: TransferReport, known: OnchainTransfer | None
+        self,
+        unit: UnitOfWork,
+        report: TransferReport,
+        known: OnchainTransfer | None,
+        owner: AddressOwner | None,
     ) -> c.Attribution:
         """Decided once, at the first sighting; later reports follow it."""
         if known is not None:
@@ -126,16 +169,18 @@ class Settlement:
                 reason=known.reason,
             )
         sighting = report.sighting
-        owner = await self._owner(sighting)
+        owner = owner or await self._owner(sighting)
         safe = report.kind == "confirmed"
         verdict = await whose(unit, sighting, owner, self._networks, safe=safe)
         if owner is not None and owner.purpose == "merchant_wallet" and not verdict.subject_id:
             await note_for_claims(unit, sighting, report.report_number)
         return verdict
 
-    async def _look_again(self, unit: UnitOfWork, transfer: OnchainTransfer) -> None:
+    async def _look_again(
+        self, unit: UnitOfWork, transfer: OnchainTransfer, owner: AddressOwner | None
+    ) -> None:
         """Back on the chain, in another block, or safe now: it may count from here on."""
-        owner = await self._owner(transfer.sighting)
+        owner = owner or await self._owner(transfer.sighting)
         if owner is None or owner.merchant_id != transfer.merchant_id:
             return  # it came to the address before that was anybody's, and stays with a person
         if owner.purpose == "refund_float":

@@ -60,7 +60,7 @@ class Stopwatch:
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
         prove, write = proof.why_receipts_lie, PostgresIngestStore.pass_blocks
-        publish = NatsBus.publish
+        publish, publish_all = NatsBus.publish, NatsBus.publish_all
 
         def proved(*given: Any) -> Any:
             begun = time.perf_counter()
@@ -78,7 +78,13 @@ class Stopwatch:
             await publish(bus, *given, **named)
             self.acknowledged = time.perf_counter()
 
+        async def all_published(bus: Any, *given: Any) -> Any:
+            outcomes = await publish_all(bus, *given)
+            self.acknowledged = time.perf_counter()
+            return outcomes
+
         with (
+            patch.object(NatsBus, "publish_all", all_published),
             patch.object(asking, "why_receipts_lie", proved),
             patch.object(PostgresIngestStore, "pass_blocks", passed),
             patch.object(NatsBus, "publish", published),

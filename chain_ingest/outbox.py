@@ -13,14 +13,14 @@ from collections.abc import Sequence
 import structlog
 
 from application.ingest import IngestStore, StoredReport
-from application.outside import Bus
+from application.outside import Bus, Publication
 from application.ports import Clock, Unavailable
 from chain_ingest.pauses import pause
 
 log = structlog.get_logger(__name__)
 
 BATCH_MAX = 256
-ON_THE_WAY_MAX = 64
+ON_THE_WAY_MAX = BATCH_MAX  # one window, marked once: a block's reports are few enough
 POLL_SECONDS = 1.0  # should a wake be missed
 SWEEP_SECONDS = 5.0
 SWEEP_AFTER_SECONDS = 20
@@ -84,12 +84,8 @@ class OutboxPublisher:
         """
         for start in range(0, len(reports), ON_THE_WAY_MAX):
             window = reports[start : start + ON_THE_WAY_MAX]
-            outcomes = await asyncio.gather(
-                *(
-                    self._bus.publish(each.subject, each.data, message_id=each.message_id)
-                    for each in window
-                ),
-                return_exceptions=True,
+            outcomes = await self._bus.publish_all(
+                [Publication(each.subject, each.data, each.message_id) for each in window]
             )
             through = [
                 each.report_number

@@ -29,6 +29,7 @@ from projections.projection import Projection
 LEADER_LOCKS = 0x7264_6D6C  # "rdml": the first key of every leader's lock
 STANDBY_SECONDS = 1.0  # between two tries to become a leader
 GATHER_SECONDS = 0.02  # between two batches while facts trickle in: fewer, larger transactions
+HINT_SECONDS = 0.005  # after a hint: what a block brings is several writes, close together
 IDLE_SECONDS_MAX = 0.25  # between two looks at a quiet log, should every hint be lost
 RETRY_SECONDS_MIN = 0.1
 RETRY_SECONDS_MAX = 5.0
@@ -118,6 +119,8 @@ class ProjectionRunner:
                 await _wait(stop, max(0.0, began_at + GATHER_SECONDS - loop.time()))
                 continue
             await _wait(self._woken, idle_seconds)
+            if self._woken.is_set():
+                await _wait(stop, HINT_SECONDS)
             idle_seconds = min(idle_seconds * 2, IDLE_SECONDS_MAX)
 
     async def _take_lead(

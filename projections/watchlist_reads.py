@@ -9,6 +9,7 @@ Errors  ports.StoreUnavailable.
 """
 
 import asyncio
+from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -24,8 +25,9 @@ from projections.pages import has_nul
 ADDRESSES_MAX = 1_000_000  # what was measured; nothing breaks above it
 CHANGES_MAX = 10_000  # rows a statement
 
-_OWNER = """
-SELECT purpose, subject_id, merchant_id FROM rm.watch_list WHERE mode = %s AND address = %s
+_OWNERS = """
+SELECT address, purpose, subject_id, merchant_id FROM rm.watch_list
+WHERE mode = %s AND address = ANY(%s)
 """
 # Packed by the server: an object a row would cost more than all the rest.
 _NEW = """
@@ -59,20 +61,32 @@ class WatchListReads:
         mode = self._modes.get(network)
         if mode is None or has_nul(address):
             return None
+        return (await self._owners(mode, [address])).get(address)
+
+    async def owners_of(
+        self, network: str, addresses: Collection[str]
+    ) -> Mapping[str, AddressOwner]:
+        mode = self._modes.get(network)
+        asked = [address for address in addresses if not has_nul(address)]
+        if mode is None or not asked:
+            return {}
+        return await self._owners(mode, asked)
+
+    async def _owners(self, mode: Mode, addresses: list[str]) -> dict[str, AddressOwner]:
         async with self._connections.connection() as connection:
-            # One statement needs no transaction: settlement asks for every report, and its
+            # One statement needs no transaction: settlement asks for every batch, and its
             # BEGIN and COMMIT would cost twice what the answer does.
             await connection.set_autocommit(True)
             try:
-                cursor = await connection.execute(_OWNER, (mode, address))
-                row = await cursor.fetchone()
+                cursor = await connection.execute(_OWNERS, (mode, addresses))
+                rows = await cursor.fetchall()
             finally:
                 if not connection.closed:
                     await connection.set_autocommit(False)
-        if row is None:
-            return None
-        purpose, subject_id, merchant_id = row
-        return AddressOwner(purpose=purpose, subject_id=subject_id, merchant_id=merchant_id)
+        return {
+            address: AddressOwner(purpose=purpose, subject_id=subject_id, merchant_id=merchant_id)
+            for address, purpose, subject_id, merchant_id in rows
+        }
 
     async def addresses(self, network: str) -> AbstractSet[str]:
         """Everything to watch on this network as of now; empty for a network we do not serve."""

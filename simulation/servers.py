@@ -74,6 +74,9 @@ class ProjectedLog:
     async def read_stream(self, stream: Stream) -> Sequence[Recorded[Event]]:
         raise NotImplementedError(f"read models do not read {stream}")
 
+    async def read_streams(self, streams: object) -> dict[Stream, Sequence[Recorded[Event]]]:
+        raise NotImplementedError(f"read models do not read {streams}")
+
     async def append(self, batch: object) -> int:
         raise NotImplementedError(f"read models do not write {batch}")
 

@@ -9,12 +9,12 @@ Errors  those of the ports, as an outage would give them.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from adapters.memory.bus import MemoryBus
 from adapters.memory.store import MemoryEventStore
-from application.outside import BusMessage
+from application.outside import BusMessage, Publication
 from application.ports import (
     Batch,
     Recorded,
@@ -104,6 +104,12 @@ class StoreWire:
         await self._line.cross("store")
         return list(await self._inner.read_stream(stream))
 
+    async def read_streams(
+        self, streams: Collection[Stream]
+    ) -> Mapping[Stream, Sequence[Recorded[Event]]]:
+        await self._line.cross("store")
+        return await self._inner.read_streams(streams)
+
     async def read_log(self, *, after: int, limit: int) -> list[Recorded[Event]]:
         await self._line.cross("store")
         return list(await self._inner.read_log(after=after, limit=limit))
@@ -132,6 +138,14 @@ class BusWire:
         await line.reach("after_publish")
         if line.faults.strikes("bus.lost_publish_answer", one_in=2):
             raise Unavailable("nats", "the answer was lost")
+
+    async def publish_all(
+        self, publications: Sequence[Publication]
+    ) -> Sequence[BaseException | None]:
+        return await asyncio.gather(
+            *(self.publish(p.subject, p.data, message_id=p.message_id) for p in publications),
+            return_exceptions=True,
+        )
 
     async def pull(
         self, subject: str, durable: str, *, limit: int, wait_seconds: float

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from application.outside import BusMessage
+from application.outside import BusMessage, Publication
 from application.ports import Clock, Unavailable
 
 ACK_WAIT_SECONDS = 30
@@ -56,6 +56,14 @@ class MemoryBus:
             self._seen.add(message_id)
             self._stream.append(_Stored(subject, data, message_id))
             self._news.set()
+
+    async def publish_all(
+        self, publications: Sequence[Publication]
+    ) -> Sequence[BaseException | None]:
+        return await asyncio.gather(
+            *(self.publish(p.subject, p.data, message_id=p.message_id) for p in publications),
+            return_exceptions=True,
+        )
 
     async def pull(
         self, subject: str, durable: str, *, limit: int, wait_seconds: float

@@ -10,7 +10,7 @@ Shapes  MemoryReads(store, networks) with one attribute a port: sessions, refund
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import TypeVar
@@ -308,6 +308,15 @@ class MemoryWatchList:
         models = await self._follower.models()
         mode = self._modes.get(network)
         return None if mode is None else models.watched.get((mode, address))
+
+    async def owners_of(
+        self, network: str, addresses: Collection[str]
+    ) -> Mapping[str, AddressOwner]:
+        watched = (await self._follower.models()).watched
+        mode = self._modes.get(network)
+        if mode is None:
+            return {}
+        return {each: watched[mode, each] for each in addresses if (mode, each) in watched}
 
     async def addresses(self, network: str) -> AbstractSet[str]:
         models = await self._follower.models()

@@ -9,7 +9,7 @@ Faults  `outage` is raised by every call while it is set. `lose_answers` makes t
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
@@ -22,6 +22,7 @@ from adapters.event_store_books import Account, AccountKey, Books, Leg, accounts
 from adapters.event_store_draft import Draft, Row, draft
 from adapters.event_store_read import RawEvent
 from application.ports import (
+    STREAMS_MAX,
     AlreadyProcessed,
     Batch,
     Clock,
@@ -200,9 +201,21 @@ class MemoryEventStore:
 
     async def read_stream(self, stream: Stream) -> Sequence[Recorded[Event]]:
         self._raise_outage()
+        return [self.log.decoded(raw) for raw in self._rows_of(stream)]
+
+    async def read_streams(
+        self, streams: Collection[Stream]
+    ) -> Mapping[Stream, Sequence[Recorded[Event]]]:
+        assert len(streams) <= STREAMS_MAX, f"at most {STREAMS_MAX} streams at a time"
+        self._raise_outage()
+        return {
+            stream: [self.log.decoded(raw) for raw in self._rows_of(stream)] for stream in streams
+        }
+
+    def _rows_of(self, stream: Stream) -> list[RawEvent]:
         found = self.log.recorder.rows_of(stream.id)
         assert all(raw.stream_type == stream.type for raw in found), "one id, two kinds of stream"
-        return [self.log.decoded(raw) for raw in found]
+        return found
 
     async def read_log(self, *, after: int, limit: int) -> Sequence[Recorded[Event]]:
         rows = await self.read_raw(after=after, limit=limit)

@@ -7,7 +7,7 @@ Shapes  A Desk has the use cases over one in-memory store. `wander` lets other t
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -68,6 +68,12 @@ class Watched(dict[str, AddressOwner]):
     async def owner_of(self, network: str, address: str) -> AddressOwner | None:
         assert BOOK.get(network)
         return self.get(address)
+
+    async def owners_of(
+        self, network: str, addresses: Collection[str]
+    ) -> Mapping[str, AddressOwner]:
+        assert BOOK.get(network)
+        return {each: self[each] for each in addresses if each in self}
 
     async def position(self, projection: str) -> int:
         assert projection

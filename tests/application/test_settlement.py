@@ -1,7 +1,9 @@
 """Chain reports become facts of transfers, sessions, floats and books: each once, in any order."""
 
 import random
+from collections.abc import Collection, Mapping
 from itertools import permutations
+from unittest.mock import AsyncMock
 from uuid import UUID
 
 import pytest
@@ -196,6 +198,13 @@ class Lagging:
             return None
         return await self._reads.watch_list.owner_of(network, address)
 
+    async def owners_of(
+        self, network: str, addresses: Collection[str]
+    ) -> Mapping[str, AddressOwner]:
+        if not self._caught_up:
+            return {}
+        return await self._reads.watch_list.owners_of(network, addresses)
+
     async def wait_for(
         self, position: int, *, timeout_seconds: float, projection: str | None = None
     ) -> bool:
@@ -218,6 +227,64 @@ async def test_nobody_is_not_believed_of_a_watch_list_that_lags(shop: Shop) -> N
     soon = Lagging(shop, catches_up=True)
     assert await Settlement(shop.world.handler, soon, shop.world.networks, soon).apply(told)
     assert (await shop.session(session.session_id)).status == "completed"
+
+
+async def test_nobody_foreseen_is_asked_again_when_the_report_is_applied(shop: Shop) -> None:
+    session = await shop.open()
+    told = report("confirmed", 1, shop.seen(session))
+    soon = Lagging(shop, catches_up=True)
+    settlement = Settlement(shop.world.handler, soon, shop.world.networks, soon)
+    foreseen = (await settlement.look_ahead("local", [told]))[told.sighting.recipient]
+    assert foreseen.owner is None
+    assert await settlement.apply(told, foreseen)
+    assert (await shop.session(session.session_id)).status == "completed"
+
+
+async def test_reports_looked_ahead_for_read_no_stream_alone(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = [shop.seen(await shop.open(), **_named(f"{n + 16:02x}")) for n in range(3)]
+    told = [report("observed", n + 1, each) for n, each in enumerate(seen)]
+    told += [report("confirmed", n + 4, each) for n, each in enumerate(seen)]
+    foreseen = await shop.settlement.look_ahead("local", told)
+    single = AsyncMock(side_effect=shop.world.store.read_stream)
+    monkeypatch.setattr(shop.world.store, "read_stream", single)
+    for each in told:
+        assert await shop.settlement.apply(each, foreseen[each.sighting.recipient])
+    assert single.await_count == 0
+    monkeypatch.undo()
+    for paid in seen:
+        found = await shop.world.handler.load(TRANSFER, transfer_stream_id(paid.transfer_id))
+        assert found is not None
+        assert found.status == "confirmed"
+        assert found.subject_id is not None
+        assert (await shop.session(found.subject_id)).status == "completed"
+
+
+async def test_reorgs_looked_ahead_for_end_as_without_whoever_writes_in_between(
+    shop: Shop,
+) -> None:
+    """What was foreseen is stale in every second report, and nothing is decided upon it."""
+    dice = random.Random(7)
+    for seed in range(60):
+        session = await shop.open()
+        lost = shop.seen(session, **_named(f"{seed + 16:02x}"))
+        again = lost.model_copy(update={"block_number": 101, "block_hash": block_hash(101, "b")})
+        reports = [
+            report("observed", 1, lost),
+            report("confirmed", 2, lost),
+            report("retracted", 3, lost),
+            report("observed", 4, again),
+            report("confirmed", 5, again),
+        ]
+        dice.shuffle(reports)
+        foreseen = (await shop.settlement.look_ahead("local", reports))[lost.recipient]
+        for each in reports:
+            await shop.settlement.apply(each, foreseen if dice.random() < 0.5 else None)
+            assert not await shop.settlement.apply(each, foreseen)
+        done = await shop.session(session.session_id)
+        assert (done.status, done.confirmed) == ("completed", session.due)
+        assert done.transfers[lost.transfer_id].block_hash == again.block_hash
 
 
 async def test_another_token_to_a_deposit_address_is_kept_and_booked_as_suspense(

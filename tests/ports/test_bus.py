@@ -1,9 +1,11 @@
 """One suite for the bus: on NATS itself, and on its twin."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from nats.js.errors import NotFoundError
@@ -11,7 +13,7 @@ from nats.js.errors import NotFoundError
 from adapters.memory.bus import MemoryBus
 from adapters.memory.clock import FakeClock
 from adapters.nats_bus import NatsBus
-from application.outside import Bus, BusMessage
+from application.outside import Bus, BusMessage, Publication
 from application.ports import Unavailable
 from gateway.embedded import Embedded
 
@@ -52,6 +54,28 @@ async def test_the_same_message_id_is_stored_once(bus: Bus) -> None:
     await bus.publish(SUBJECT, b"a", message_id="same")
     await bus.publish(SUBJECT, b"a", message_id="same")
     assert len(await _pull(bus)) == 1
+
+
+def _several(numbers: Iterable[int]) -> list[Publication]:
+    return [Publication(SUBJECT, b"%d" % number, f"id-{number}") for number in numbers]
+
+
+async def test_several_published_together_arrive_in_order_with_their_ids(bus: Bus) -> None:
+    assert not any(await bus.publish_all(_several(range(20))))
+    assert not any(await bus.publish_all(_several([20])))
+    assert not any(await bus.publish_all([]))
+    pulled = await _pull(bus, limit=50)
+    assert [message.data for message in pulled] == [b"%d" % number for number in range(21)]
+    assert [message.message_id for message in pulled] == [f"id-{number}" for number in range(21)]
+
+
+async def test_of_several_those_stored_before_are_not_stored_again(bus: Bus) -> None:
+    await bus.publish(SUBJECT, b"1", message_id="id-1")
+    for _ in range(2):
+        assert not any(await bus.publish_all(_several(range(3))))
+    assert sorted(message.data for message in await _pull(bus)) == [b"0", b"1", b"2"]
+    assert not any(await bus.publish_all(_several(range(3, 6))))
+    assert [message.data for message in await _pull(bus)] == [b"3", b"4", b"5"]
 
 
 async def test_an_acked_message_does_not_come_again(bus: Bus) -> None:
@@ -210,3 +234,93 @@ async def test_a_server_that_is_not_there_fails_fast_and_hints_cost_nothing() ->
     with pytest.raises(Unavailable):
         await bus.publish("chain.local.transfer.observed", b"", message_id="x")
     await bus.close()
+
+
+@pytest.fixture
+async def real(nats_url: str) -> AsyncIterator[NatsBus]:
+    """On a stream of its own, which is empty."""
+    bus = NatsBus(nats_url, name="test", stream="BATCHBUS")
+    await bus.open()
+    yield bus
+    await (await bus._connected()).jetstream.delete_stream("BATCHBUS")
+    await bus.close()
+
+
+def _batch(numbers: Iterable[int]) -> list[Publication]:
+    return [Publication("batchbus.local", b"%d" % n, f"id-{n}") for n in numbers]
+
+
+async def _stored(bus: Bus) -> list[int]:
+    pulled = await bus.pull("batchbus.>", "settlement", limit=200, wait_seconds=0.05)
+    return [int(message.data) for message in pulled]
+
+
+async def test_several_are_one_batch_to_the_server_unless_it_holds_what_was_stored(
+    real: NatsBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = AsyncMock(side_effect=real.publish)
+    monkeypatch.setattr(real, "publish", alone)
+    assert not any(await real.publish_all(_batch(range(100))))
+    assert alone.await_count == 0
+    assert not any(await real.publish_all(_batch(range(99, 101))))
+    assert alone.await_count == 2
+    assert await _stored(real) == list(range(101))
+
+
+async def test_after_a_failed_batch_and_on_an_older_server_each_is_published_alone(
+    real: NatsBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = AsyncMock(side_effect=real.publish)
+    monkeypatch.setattr(real, "publish", alone)
+    offered = AsyncMock(side_effect=TimeoutError)
+    monkeypatch.setattr("adapters.nats_bus.offer", offered)
+    outcomes = await real.publish_all(_batch(range(3)))
+    assert [type(outcome) for outcome in outcomes] == [Unavailable] * 3
+    assert not any(await real.publish_all(_batch(range(3))))
+    assert (offered.await_count, alone.await_count) == (1, 3)
+    (await real._connected()).takes_batches = False
+    assert not any(await real.publish_all(_batch(range(3, 5))))
+    assert (offered.await_count, alone.await_count) == (1, 5)
+    assert sorted(await _stored(real)) == list(range(5))
+
+
+async def test_a_waiting_pull_brings_what_came_together(real: NatsBus) -> None:
+    assert await _stored(real) == []
+    waiting = asyncio.create_task(
+        real.pull("batchbus.>", "settlement", limit=200, wait_seconds=2.0)
+    )
+    await asyncio.sleep(0.05)
+    assert not any(await real.publish_all(_batch(range(100))))
+    assert [int(message.data) for message in await waiting] == list(range(100))
+
+
+async def test_what_came_first_is_kept_when_the_rest_cannot_be_had(
+    real: NatsBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await _stored(real) == []
+    asked = real._request
+    outcomes = iter([None, None, TimeoutError()])  # nothing there; the first; the rest
+
+    async def request(*given: Any) -> Any:
+        outage = next(outcomes)
+        if outage is not None:
+            raise outage
+        return await asked(*given)
+
+    monkeypatch.setattr(real, "_request", request)
+    waiting = asyncio.create_task(
+        real.pull("batchbus.>", "settlement", limit=200, wait_seconds=2.0)
+    )
+    await asyncio.sleep(0.05)
+    assert not any(await real.publish_all(_batch(range(3))))
+    assert [int(message.data) for message in await waiting] == [0]
+    monkeypatch.undo()
+    assert await _stored(real) == [1, 2]
+
+
+async def test_several_survive_a_stream_that_has_vanished(real: NatsBus) -> None:
+    assert not any(await real.publish_all(_batch(range(2))))
+    await (await real._connected()).jetstream.delete_stream("BATCHBUS")
+    assert all(await real.publish_all(_batch(range(2))))
+    assert not any(await real.publish_all(_batch(range(2))))
+    assert sorted(await _stored(real)) == [0, 1]

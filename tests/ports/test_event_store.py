@@ -13,6 +13,7 @@ from adapters.memory.clock import FakeClock, SeededIds
 from adapters.memory.store import MemoryEventStore
 from adapters.postgres import Postgres
 from application.ports import (
+    STREAMS_MAX,
     AlreadyProcessed,
     Batch,
     Context,
@@ -21,6 +22,7 @@ from application.ports import (
     Overdraft,
     StoreBusy,
     StoredResponse,
+    Stream,
     StreamAppend,
     StreamConflict,
 )
@@ -73,6 +75,29 @@ class EventStoreSuite:
         assert await place.store.head() == 0
         assert list(await place.store.read_stream(new_stream())) == []
         assert list(await place.store.read_log(after=0, limit=5)) == []
+
+    async def test_many_streams_are_read_as_each_of_them_alone(self, place: Place) -> None:
+        two, three, none, other = new_stream(), new_stream("refund"), new_stream(), new_stream()
+        await place.store.append(batch(on(two)))
+        await place.store.append(batch(on(three, count=3), on(other)))
+        await place.store.append(batch(on(two, after_version=1)))
+        asked = {two, none, three}
+        found = await place.store.read_streams(asked)
+        assert set(found) == asked
+        for stream in asked:
+            assert list(found[stream]) == list(await place.store.read_stream(stream))
+        assert [len(found[stream]) for stream in (two, three, none)] == [2, 3, 0]
+        assert dict(await place.store.read_streams(())) == {}
+
+    async def test_a_stream_asked_for_as_another_kind_is_a_bug(self, place: Place) -> None:
+        stream = new_stream()
+        await place.store.append(batch(on(stream)))
+        with pytest.raises(AssertionError, match="two kinds"):
+            await place.store.read_streams([Stream("refund", stream.id)])
+
+    async def test_more_streams_than_the_bound_are_not_asked_for(self, place: Place) -> None:
+        with pytest.raises(AssertionError, match="at most"):
+            await place.store.read_streams([new_stream() for _ in range(STREAMS_MAX + 1)])
 
     async def test_the_owner_of_a_fact_may_differ_from_the_actor(self, place: Place) -> None:
         stream = new_stream()

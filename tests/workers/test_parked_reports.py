@@ -1,6 +1,6 @@
 """A report that cannot be applied is set aside, holds up nobody, and is settled once it can be."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import pytest
@@ -16,6 +16,7 @@ from application.chain_messages import (
 )
 from application.parked import RETRIED_MAX, ParkedReports, ParkedUnknown
 from application.ports import Unavailable
+from application.settlement import Foreseen
 from domain.errors import ReasonMissing
 from tests.application.test_settlement import Shop, report
 from workers.settlement import SettlementWorker
@@ -33,12 +34,17 @@ class Poisoned:
         self.away = False
         self.settled: dict[str, datetime] = {}
 
-    async def apply(self, told: ChainReport) -> bool:
+    async def look_ahead(
+        self, network: str, reports: Sequence[TransferReport]
+    ) -> Mapping[str, Foreseen]:
+        return await self._shop.settlement.look_ahead(network, reports)
+
+    async def apply(self, told: ChainReport, foreseen: Foreseen | None = None) -> bool:
         if self.away:
             raise Unavailable("postgresql", "away")
         if told.message_id in self.poison:
             raise KeyError("a bug")
-        first = await self._shop.settlement.apply(told)
+        first = await self._shop.settlement.apply(told, foreseen)
         self.settled[told.message_id] = self._shop.world.clock.now()
         return first
 
@@ -53,7 +59,7 @@ class Place:
         self.worker = SettlementWorker(
             "local",
             self.bus,
-            self.settlement,  # type: ignore[arg-type]  # apply is all that is used
+            self.settlement,  # type: ignore[arg-type]  # these two are all that is used
             self.parked,
             self.clock,
         )

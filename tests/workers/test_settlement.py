@@ -15,6 +15,7 @@ from application.chain_messages import (
 )
 from application.outside import BusMessage
 from application.ports import Unavailable
+from application.settlement import Foreseen
 from tests.examples import AT, sighting
 from workers.settlement import SettlementWorker
 
@@ -35,8 +36,18 @@ class Desk:
 
     log: list[str] = field(default_factory=list)
     failure: Exception | None = None
+    blind: Exception | None = None  # what looking ahead fails with
 
-    async def apply(self, report: TransferReport) -> bool:
+    async def look_ahead(
+        self, network: str, reports: Sequence[TransferReport]
+    ) -> dict[str, Foreseen]:
+        self.log.append(f"look ahead {network} {len(reports)}")
+        if self.blind is not None:
+            raise self.blind
+        return {}
+
+    async def apply(self, report: TransferReport, foreseen: Foreseen | None) -> bool:
+        assert foreseen is None
         self.log.append(f"apply {report.message_id}")
         if self.failure is not None:
             raise self.failure
@@ -108,3 +119,16 @@ async def test_the_worker_waits_for_the_bus_and_stops_when_told() -> None:
     clock.advance(1)
     await running
     assert desk.log.count("pull") >= 3
+
+
+async def test_a_pull_is_looked_at_beforehand_as_one_and_each_report_acked_after_its_own() -> None:
+    desk = Desk()
+    await worker(desk).settle([message(), message()])
+    assert desk.log == ["look ahead local 2", "apply m-1", "ack", "apply m-1", "ack"]
+
+
+@pytest.mark.parametrize("blind", [Unavailable("postgresql", "away"), KeyError("a bug")])
+async def test_reports_are_applied_where_looking_ahead_fails(blind: Exception) -> None:
+    desk = Desk(blind=blind)
+    await worker(desk).settle([message(), message()])
+    assert desk.log[1:] == ["apply m-1", "ack", "apply m-1", "ack"]

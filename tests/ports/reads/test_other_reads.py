@@ -256,6 +256,21 @@ async def test_an_address_is_known_on_every_network_of_its_mode_and_on_no_other(
     assert await watch.owner_of("local", "nul \x00") is None
 
 
+async def test_owners_asked_for_together_are_those_asked_for_alone(reads: Given) -> None:
+    await reads.append(Stream("payment_session", SESSION_ID), CREATED)
+    wallet = example(e.RefundWalletAssigned)
+    await reads.append(Stream("merchant", MERCHANT_ID), example(e.MerchantRegistered), wallet)
+    watch: WatchList = reads.watch_list
+    nobodys = "0x" + "00" * 20
+    found = await watch.owners_of("local", [DEPOSIT, WALLET, nobodys, "nul \x00"])
+    assert set(found) == {DEPOSIT, WALLET}
+    for address, owner in found.items():
+        assert owner == await watch.owner_of("local", address)
+    assert dict(await watch.owners_of("local", [])) == {}
+    for network in ("real", "unheard of"):
+        assert dict(await watch.owners_of(network, [DEPOSIT])) == {}
+
+
 async def test_the_first_owner_of_an_address_keeps_it(reads: Given) -> None:
     for number in (1, 2):
         await reads.append(session_stream(number), created(number, deposit_address=DEPOSIT))
