@@ -33,6 +33,12 @@ KEEP_SECONDS = 2.0
 _REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+# anvil 1.7.1 moves states beyond its newest thousand to disk, and a chain that is taken back to one
+# of those has no contracts and no balances. So only these are kept, and nothing goes to disk: the
+# deepest reorg of the demo, the tests and the campaigns needs fewer.
+STATES_KEPT = 300
+
+
 class ChainOptions(NamedTuple):
     """How the chain behaves. `mining`: a block per transaction, or only when told."""
 
@@ -88,6 +94,7 @@ class Anvil(LocalServer):
             *("--accounts", str(options.accounts)),
             *("--slots-in-an-epoch", str(options.slots_in_an_epoch)),
             *("--cache-path", self.marker),
+            *("--prune-history", str(STATES_KEPT)),
         ]
         if options.mining == "manual":
             command.append("--no-mining")
