@@ -41,7 +41,7 @@ from chain_ingest.rest import REST_RANGE_BLOCKS_MIN, Rest
 from chain_ingest.scanner import Scanner
 from chain_ingest.standing import StandingKeeper
 from chain_ingest.terms import Policy
-from chain_ingest.watch import Watch
+from chain_ingest.watch import Together, Watch
 from domain.networks import Network
 
 log = structlog.get_logger(__name__)
@@ -323,7 +323,7 @@ class Follower:
         held = await self._store.sightings_in(self._network.name, again.header.hash)
         if held:  # whether they are there is for the receipts to say, and not for any log
             theirs = {each.sighting.recipient for each in held}
-            sightings = await self._scanner.proved(again, watched | theirs)
+            sightings = await self._scanner.proved(again, Together(watched, theirs))
         else:
             sightings = await self._scanner.sightings(again, watched)
         await self._passing.reexamine(cursor, again, sightings)

@@ -8,6 +8,7 @@ for them.
 Errors  WatchListBehind: the block is not passed; it is tried again.
 """
 
+from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from typing import Protocol
 
@@ -42,3 +43,21 @@ class Watch:
         ):
             raise WatchListBehind(head)
         return await self._watched.addresses(network)
+
+
+class Together(AbstractSet[str]):
+    """Two sets looked up as one: a million addresses are not copied to add a few."""
+
+    def __init__(self, many: AbstractSet[str], few: AbstractSet[str]) -> None:
+        self._many = many
+        self._rest = {each for each in few if each not in many}
+
+    def __contains__(self, address: object) -> bool:
+        return address in self._rest or address in self._many
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._many
+        yield from self._rest
+
+    def __len__(self) -> int:
+        return len(self._many) + len(self._rest)

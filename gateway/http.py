@@ -23,7 +23,12 @@ class ApiClient:
 
     async def __aenter__(self) -> Self:
         timeout = aiohttp.ClientTimeout(total=CALL_SECONDS_MAX)
-        self._session = aiohttp.ClientSession(timeout=timeout, headers=self._headers)
+        # A connection a call: one that was kept may be closed by the other side in that moment.
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(force_close=True),
+            timeout=timeout,
+            headers=self._headers,
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -53,7 +53,8 @@ def command(running: Running) -> Command:
 
 
 def told(output: str) -> Any:
-    return orjson.loads(output.splitlines()[-1])
+    """What it answered; lines of its log stand beside that."""
+    return orjson.loads([line for line in output.splitlines() if line.startswith("{")][-1])
 
 
 async def paid(running: Running) -> tuple[dict[str, Any], str]:
