@@ -37,9 +37,9 @@ def test_the_same_seed_plans_the_same_faults() -> None:
 
 @pytest.mark.services
 async def test_the_same_seed_makes_the_same_chain_and_its_fakes_prove_themselves(
-    anvil: Anvil,
+    fresh_anvil: Anvil,
 ) -> None:
-    async with LocalChain(anvil.url) as chain:
+    async with LocalChain(fresh_anvil.url) as chain:
         start = await chain.rpc("evm_snapshot")
         first = await _lived(chain)
         await chain.rpc("evm_revert", start)
