@@ -43,9 +43,10 @@ def make_table(admin_url: str) -> None:
 
 class Consumer:
     def __init__(self, postgres: Postgres, nats_url: str, network: str) -> None:
-        self.listening = asyncio.Event()  # cleared: deaf for a while
-        self.listening.set()
         self.repeats = 0
+        self._listening = asyncio.Event()
+        self._listening.set()
+        self._deaf = asyncio.Event()
         self._postgres = postgres
         self._network = network
         self._bus = NatsBus(nats_url, name="chaos-consumer")
@@ -54,13 +55,24 @@ class Consumer:
         await self._bus.open()
         try:
             while not stop.is_set():
-                await self.listening.wait()
+                if not self._listening.is_set():
+                    self._deaf.set()
+                    await self._listening.wait()
                 try:
                     await self._pull()
                 except Unavailable:
                     await asyncio.sleep(RETRY_SECONDS)
         finally:
             await self._bus.close()
+
+    async def stop_listening(self) -> None:
+        """Deaf once this returns: a pull that is under way would still hear what comes."""
+        self._deaf.clear()
+        self._listening.clear()
+        await self._deaf.wait()
+
+    def listen(self) -> None:
+        self._listening.set()
 
     async def reports(self) -> list[ChainReport]:
         async with self._postgres.connection() as connection:

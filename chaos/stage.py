@@ -133,7 +133,7 @@ async def _listening(consumer: Consumer) -> AsyncIterator[None]:
         yield
     finally:
         stop.set()
-        consumer.listening.set()
+        consumer.listen()
         await listening
 
 
