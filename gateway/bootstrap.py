@@ -45,6 +45,7 @@ from chain_ingest.service import Ingester, ingest_network
 from domain.errors import ExtendedKeyMalformed
 from domain.networks import Network, NetworkBook
 from gateway.failures import GatewayError
+from gateway.heap import settled_heap
 from gateway.hints import LOG_HEAD, HeadHints
 from gateway.network_files import LOCAL
 from gateway.settings import Settings
@@ -93,6 +94,7 @@ async def core(settings: Settings, name: str) -> AsyncIterator[Core]:
         store = PostgresEventStore(postgres, ids=ids, on_append=hints.appended)
         await stack.enter_async_context(store)
         handler = Handler(store, clock)
+        stack.enter_context(settled_heap())
         yield Core(settings, settings.book(), clock, ids, postgres, bus, store, handler, name)
 
 
