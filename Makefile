@@ -11,6 +11,8 @@ PYTHON_MIN := 3, 11
 NODE_MIN := 20
 BIN := .venv/bin
 HISTORIES ?= 20000
+# Each has servers of its own; one that is done takes tests from the other.
+TEST_PROCESSES_MAX := 4
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # Runs a noisy command; its output is shown only if it fails.
@@ -28,7 +30,7 @@ up: setup ## Run the gateway on local servers until Ctrl-C
 	@$(BIN)/gateway up $(ARGS)
 
 test: setup ## Run the tests
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest --numprocesses auto --maxprocesses $(TEST_PROCESSES_MAX) --dist worksteal $(ARGS)
 
 check: setup ## Lint, format, types, import contracts
 	@$(BIN)/ruff check .

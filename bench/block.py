@@ -81,6 +81,7 @@ class Race:
         """`count` blocks from `first` on, after WARM others; the number of the next one."""
         position = await self.growth.quiet()
         await self.heads.move(first)
+        await self.growth.reached(position + PAYMENTS)  # however long the first one takes
         each = await self.growth.quiet() - position
         assert each >= PAYMENTS, f"{each} events for {PAYMENTS} payments"
         position += each
