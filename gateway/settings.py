@@ -111,6 +111,9 @@ class Settings(BaseModel):
     gw_signer_password: SecretStr | None = Field(
         default=None, description="the password `gateway migrate` gives to gw_signer"
     )
+    gw_backup_password: SecretStr | None = Field(
+        default=None, description="the password `gateway migrate` gives to gw_backup"
+    )
     nats_url: NatsUrl | None = Field(
         default=None, description="NATS with JetStream: nats://host:4222"
     )
