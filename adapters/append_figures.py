@@ -1,7 +1,8 @@
 """How the writer of this process fares: counted as it happens, read when somebody asks.
 
 Shapes  a Spread counts by upper bound, its last bucket what lies above all of them. `refused` has
-        a count for each kind of answer that is not a position.
+        a count for each kind of answer that is not a position; `resolved` counts the unknown ones
+        by what was found out about them later.
 Units   seconds; sizes in batches.
 """
 
@@ -40,6 +41,7 @@ class AppendFigures:
         self.writes = Spread(SECONDS)
         self.refused: Counter[str] = Counter()
         self.rescues = 0
+        self.resolved: Counter[str] = Counter()
         self.events = 0
 
     def taken(self, waited_since: Sequence[float], now: float) -> None:
@@ -52,6 +54,7 @@ class AppendFigures:
         self.refused[kind_of(refusal)] += 1
 
 
+RESOLVED_KINDS = ("written", "not_written")
 KINDS = ("busy", "conflict", "repeated", "overdraft", "unavailable", "unknown", "failed")
 
 

@@ -7,13 +7,15 @@ Shapes  `append` hands a batch to the one writer of this process and waits. The 
 Loss    When the connection goes away before anything was sent, the group is written again on a
         new one. When it goes away afterwards, the writer takes the log's lock, which the lost
         transaction held to its end, and looks which of its event ids are there. Only if that
-        fails too does a caller hear that the outcome is unknown.
+        fails too does a caller hear that the outcome is unknown; once the server answers again
+        the writer looks after all, logs what it finds and tells `on_resolved`.
 Errors  see application/ports.py. A batch that PostgreSQL itself rejects (which the check should
         have seen coming) is found by writing the group one by one; the others are not harmed.
 """
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Self
 from uuid import UUID
@@ -51,6 +53,9 @@ GROUP_SECONDS_MAX = 10.0
 # A server that restarts has hung up on every connection of the pool, perhaps just now.
 ATTEMPTS_MAX = 3
 STREAM_EVENTS_MAX = 10_000
+# Batches whose callers heard that the outcome is unknown; beyond them the oldest is given up.
+UNKNOWN_MAX = 4_096
+ASK_AGAIN_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -64,13 +69,16 @@ class PostgresEventStore:
         *,
         ids: Ids,
         on_append: Callable[[int], None] | None = None,
+        on_resolved: Callable[[Batch, int | Exception], None] | None = None,
         waiting_max: int = WAITING_MAX,
     ) -> None:
         self._postgres = postgres
         self._ids = ids
         self._on_append = on_append
+        self._on_resolved = on_resolved
         self._waiting = WaitingLine(waiting_max)
         self.figures = AppendFigures()
+        self._unknown: deque[Draft] = deque(maxlen=UNKNOWN_MAX)
         self._wake = asyncio.Event()
         self._connection: AsyncConnection | None = None
         self._writer: asyncio.Task[None] | None = None
@@ -120,7 +128,7 @@ class PostgresEventStore:
         while self._open:
             if not self._waiting:
                 self._wake.clear()
-                await self._wake.wait()
+                await self._woken()
                 continue
             group = self._take_group()
             try:
@@ -128,8 +136,23 @@ class PostgresEventStore:
             except Exception as error:  # a bug of ours must not stop the writer of everybody
                 log.exception("append_failed", batches=len(group))
                 self._resolve(group, [error] * len(group))
+            if self._unknown and self._connection is not None:
+                await self._ask_again()
+        if self._unknown:
+            log.warning("unknown_outcomes_left", batches=len(self._unknown))
         await self._let_go()
         self._refuse_waiting("the store is closed")
+
+    async def _woken(self) -> None:
+        """By an append or the end; while something is unknown, by the clock too."""
+        if not self._unknown:
+            await self._wake.wait()
+            return
+        try:
+            async with asyncio.timeout(ASK_AGAIN_SECONDS):
+                await self._wake.wait()
+        except TimeoutError:
+            await self._ask_again()
 
     @property
     def waiting(self) -> int:
@@ -204,9 +227,33 @@ class PostgresEventStore:
             outcomes = await look_up(self._postgres, group)
         except StoreUnavailable as error:
             self._refuse(group, error.reason, outcome_unknown=True)
+            self._unknown.extend(group)
             self._refuse_waiting(error.reason)
         else:
             self._finish(group, outcomes)
+
+    async def _ask_again(self) -> None:
+        """What became of those whose callers could not be told."""
+        unknown = list(self._unknown)
+        try:
+            outcomes = await look_up(self._postgres, unknown, seconds_max=ASK_AGAIN_SECONDS)
+        except StoreUnavailable:
+            return
+        self._unknown.clear()
+        for each, outcome in zip(unknown, outcomes, strict=True):
+            written = isinstance(outcome, int)
+            self.figures.resolved["written" if written else "not_written"] += 1
+            log.warning(
+                "unknown_outcome_resolved",
+                written=written,
+                event_ids=[str(row.event_id) for row in each.rows],
+                correlation_id=each.batch.context.correlation_id,
+            )
+            if self._on_resolved is not None:
+                try:
+                    self._on_resolved(each.batch, outcome)
+                except Exception:  # a listener's bug must not stop the writer of everybody
+                    log.exception("on_resolved_failed")
 
     # ------------------------------------------------------------ the writer's connection
 

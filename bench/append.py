@@ -120,7 +120,7 @@ def ours_in_processes(dsn: str, pool: ProcessPoolExecutor) -> float:
 def library_factory(dsn: str) -> InfrastructureFactory[Any]:
     """Its default mode, in a schema of its own, with a connection for every thread."""
     with psycopg.connect(dsn) as connection:
-        connection.execute("CREATE SCHEMA library")
+        connection.execute("CREATE SCHEMA IF NOT EXISTS library")
     parts = urlsplit(dsn)
     return InfrastructureFactory.construct(
         Environment(

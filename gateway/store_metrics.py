@@ -3,7 +3,7 @@
 Shapes  every process that appends has a line of its own, so each shows its own; a scraper adds.
 """
 
-from adapters.append_figures import KINDS, Spread
+from adapters.append_figures import KINDS, RESOLVED_KINDS, Spread
 from adapters.event_store import PostgresEventStore
 from gateway.metrics import Histogram, Metric, Sample, Samples, declared
 
@@ -31,7 +31,13 @@ RESCUES = Metric(
     "counter",
     "Groups whose commit was never answered, looked up afterwards by event id.",
 )
-METRICS = declared(WAITING, SIZE, WAIT, WRITE, EVENTS, REFUSALS, RESCUES)
+RESOLVED = Metric(
+    "gateway_append_unknown_resolved_total",
+    "counter",
+    "Batches whose callers heard that the outcome is unknown, by what was found out later.",
+    ("kind",),
+)
+METRICS = declared(WAITING, SIZE, WAIT, WRITE, EVENTS, REFUSALS, RESCUES, RESOLVED)
 
 
 async def store_samples(store: PostgresEventStore) -> Samples:
@@ -44,6 +50,7 @@ async def store_samples(store: PostgresEventStore) -> Samples:
         Sample(EVENTS, (), figures.events),
         *(Sample(REFUSALS, (kind,), figures.refused[kind]) for kind in KINDS),
         Sample(RESCUES, (), figures.rescues),
+        *(Sample(RESOLVED, (kind,), figures.resolved[kind]) for kind in RESOLVED_KINDS),
     ]
 
 
