@@ -3,7 +3,7 @@
 # Stamp files remember what is done, so a second run costs nothing.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check simulate mutants mutation chaos-chain chaos-kills bench lock clean
+.PHONY: help setup demo up test check simulate mutants mutation chaos-chain chaos-kills chaos-store bench lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?=
@@ -52,6 +52,9 @@ chaos-chain: setup ## A real chain and three lying providers: nothing missed, ph
 
 chaos-kills: setup ## kill -9 of the ingester, NATS wiped, PostgreSQL stopped: nothing lost or doubled
 	@$(BIN)/python -m chaos.kills $(ARGS)
+
+chaos-store: setup ## PostgreSQL crashes under eight writers: every answer held against the log
+	@$(BIN)/python -m chaos.store $(ARGS)
 
 bench: setup ## Run every benchmark, each beside its baseline
 	@for file in bench/[a-z]*.py; do \

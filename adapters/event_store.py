@@ -1,13 +1,14 @@
 """The event store on PostgreSQL: all who wait are written together, in one order for the log.
 
 Shapes  `append` hands a batch to the one writer of this process and waits. The writer takes all
-        that wait, at most GROUP_MAX, and writes them in one transaction (event_store_write.py);
-        an idle store writes at once, for there is no timer. Batches that share a stream, a
-        message or a key never meet in a group: the later one waits for the next.
+        that wait and may go together (event_store_queue.py), and writes them in one transaction
+        (event_store_write.py); an idle store writes at once, for there is no timer.
+        `figures` tell how it fares.
 Loss    When the connection goes away before anything was sent, the group is written again on a
         new one. When it goes away afterwards, the writer takes the log's lock, which the lost
         transaction held to its end, and looks which of its event ids are there. Only if that
-        fails too does a caller hear that the outcome is unknown.
+        fails too does a caller hear that the outcome is unknown; once the server answers again
+        the writer looks after all, logs what it finds and tells `on_resolved`.
 Errors  see application/ports.py. A batch that PostgreSQL itself rejects (which the check should
         have seen coming) is found by writing the group one by one; the others are not harmed.
 """
@@ -15,7 +16,7 @@ Errors  see application/ports.py. A batch that PostgreSQL itself rejects (which 
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Self
 from uuid import UUID
 
@@ -25,7 +26,9 @@ from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
 
 from adapters import event_store_sql as statements
+from adapters.append_figures import AppendFigures
 from adapters.event_store_draft import Draft, draft
+from adapters.event_store_queue import WAITING_MAX, WaitingLine
 from adapters.event_store_read import RawEvent
 from adapters.event_store_rescue import look_up
 from adapters.event_store_write import Group, Outcome
@@ -45,15 +48,14 @@ from application.ports import (
 from domain.events import Event
 from domain.values import Mode
 
-GROUP_MAX = 256
-SCAN_MAX = 4 * GROUP_MAX  # how far the writer looks past batches that must wait for each other
-WAITING_MAX = 4_096
-RETRY_AFTER_SECONDS = 1
 # Above the sum of the server's own time-outs in the usual case; a backstop against silence.
 GROUP_SECONDS_MAX = 10.0
 # A server that restarts has hung up on every connection of the pool, perhaps just now.
 ATTEMPTS_MAX = 3
 STREAM_EVENTS_MAX = 10_000
+# Batches whose callers heard that the outcome is unknown; beyond them the oldest is given up.
+UNKNOWN_MAX = 4_096
+ASK_AGAIN_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -67,13 +69,16 @@ class PostgresEventStore:
         *,
         ids: Ids,
         on_append: Callable[[int], None] | None = None,
+        on_resolved: Callable[[Batch, int | Exception], None] | None = None,
         waiting_max: int = WAITING_MAX,
     ) -> None:
         self._postgres = postgres
         self._ids = ids
         self._on_append = on_append
-        self._waiting_max = waiting_max
-        self._waiting: deque[Draft] = deque()
+        self._on_resolved = on_resolved
+        self._waiting = WaitingLine(waiting_max)
+        self.figures = AppendFigures()
+        self._unknown: deque[Draft] = deque(maxlen=UNKNOWN_MAX)
         self._wake = asyncio.Event()
         self._connection: AsyncConnection | None = None
         self._writer: asyncio.Task[None] | None = None
@@ -105,12 +110,17 @@ class PostgresEventStore:
     async def append(self, batch: Batch) -> int:
         if not self._open:
             raise StoreUnavailable("the store is closed")
-        if len(self._waiting) >= self._waiting_max:
-            raise StoreBusy(RETRY_AFTER_SECONDS)
-        ready = draft(batch, self._ids, asyncio.get_running_loop().create_future())
+        try:
+            self._waiting.insist_on_room()
+        except StoreBusy as busy:
+            self.figures.refuse(busy)
+            raise
+        loop = asyncio.get_running_loop()
+        ready = draft(batch, self._ids, loop.create_future())
         if not (ready.rows or ready.claims):
             return 0
-        self._waiting.append(ready)
+        ready.since = loop.time()
+        self._waiting.add(ready)
         self._wake.set()
         return await ready.done
 
@@ -118,29 +128,40 @@ class PostgresEventStore:
         while self._open:
             if not self._waiting:
                 self._wake.clear()
-                await self._wake.wait()
+                await self._woken()
                 continue
             group = self._take_group()
             try:
                 await self._write(group)
             except Exception as error:  # a bug of ours must not stop the writer of everybody
                 log.exception("append_failed", batches=len(group))
-                _resolve(group, [error] * len(group))
+                self._resolve(group, [error] * len(group))
+            if self._unknown and self._connection is not None:
+                await self._ask_again()
+        if self._unknown:
+            log.warning("unknown_outcomes_left", batches=len(self._unknown))
         await self._let_go()
         self._refuse_waiting("the store is closed")
 
+    async def _woken(self) -> None:
+        """By an append or the end; while something is unknown, by the clock too."""
+        if not self._unknown:
+            await self._wake.wait()
+            return
+        try:
+            async with asyncio.timeout(ASK_AGAIN_SECONDS):
+                await self._wake.wait()
+        except TimeoutError:
+            await self._ask_again()
+
+    @property
+    def waiting(self) -> int:
+        """How many batches wait for their group."""
+        return len(self._waiting)
+
     def _take_group(self) -> list[Draft]:
-        """The first that wait, without those that must come after one taken or passed over."""
-        group: list[Draft] = []
-        later: list[Draft] = []
-        claimed: set[Hashable] = set()
-        for _ in range(min(len(self._waiting), SCAN_MAX)):
-            if len(group) == GROUP_MAX:
-                break
-            each = self._waiting.popleft()
-            (group if claimed.isdisjoint(each.claims) else later).append(each)
-            claimed |= each.claims
-        self._waiting.extendleft(reversed(later))
+        group = self._waiting.take()
+        self.figures.taken([each.since for each in group], asyncio.get_running_loop().time())
         return group
 
     async def _write(self, group: list[Draft]) -> None:
@@ -152,12 +173,14 @@ class PostgresEventStore:
                 self._fail_everybody(group, error)
                 return
             under_way = Group(connection, group)
+            began = asyncio.get_running_loop().time()
             try:
                 async with asyncio.timeout(GROUP_SECONDS_MAX):
                     outcomes = await under_way.write()
+                self.figures.writes.add(asyncio.get_running_loop().time() - began)
             except (*OUTAGES, TimeoutError) as error:
                 if await self._rolled_back(connection, sent=under_way.sent):
-                    _refuse(group, _reason(error))
+                    self._refuse(group, _reason(error))
                     return
                 await self._let_go()
                 if under_way.sent:
@@ -179,7 +202,7 @@ class PostgresEventStore:
                 return
 
     def _finish(self, group: list[Draft], outcomes: Sequence[Outcome]) -> None:
-        _resolve(group, outcomes)
+        self._resolve(group, outcomes)
         head = max((each for each in outcomes if isinstance(each, int)), default=0)
         if head and self._on_append is not None:
             self._on_append(head)
@@ -190,7 +213,7 @@ class PostgresEventStore:
             refusal = _refusal_of(error)
             if refusal is error:
                 log.error("batch_rejected", error=type(error).__name__)
-            _resolve(group, [refusal])
+            self._resolve(group, [refusal])
             return
         log.warning("group_rejected", batches=len(group), error=type(error).__name__)
         for each in group:
@@ -199,13 +222,38 @@ class PostgresEventStore:
     async def _rescue(self, group: list[Draft]) -> None:
         """The answer to COMMIT was lost: find out what it was."""
         log.warning("commit_answer_lost", batches=len(group))
+        self.figures.rescues += 1
         try:
             outcomes = await look_up(self._postgres, group)
         except StoreUnavailable as error:
-            _refuse(group, error.reason, outcome_unknown=True)
+            self._refuse(group, error.reason, outcome_unknown=True)
+            self._unknown.extend(group)
             self._refuse_waiting(error.reason)
         else:
             self._finish(group, outcomes)
+
+    async def _ask_again(self) -> None:
+        """What became of those whose callers could not be told."""
+        unknown = list(self._unknown)
+        try:
+            outcomes = await look_up(self._postgres, unknown, seconds_max=ASK_AGAIN_SECONDS)
+        except StoreUnavailable:
+            return
+        self._unknown.clear()
+        for each, outcome in zip(unknown, outcomes, strict=True):
+            written = isinstance(outcome, int)
+            self.figures.resolved["written" if written else "not_written"] += 1
+            log.warning(
+                "unknown_outcome_resolved",
+                written=written,
+                event_ids=[str(row.event_id) for row in each.rows],
+                correlation_id=each.batch.context.correlation_id,
+            )
+            if self._on_resolved is not None:
+                try:
+                    self._on_resolved(each.batch, outcome)
+                except Exception:  # a listener's bug must not stop the writer of everybody
+                    log.exception("on_resolved_failed")
 
     # ------------------------------------------------------------ the writer's connection
 
@@ -240,12 +288,28 @@ class PostgresEventStore:
 
     def _fail_everybody(self, group: list[Draft], error: Exception) -> None:
         """Nothing was written, and those behind the group would only wait for the same answer."""
-        _refuse(group, _reason(error))
+        self._refuse(group, _reason(error))
         self._refuse_waiting(_reason(error))
 
     def _refuse_waiting(self, reason: str) -> None:
-        waiting, self._waiting = self._waiting, deque()
-        _refuse(waiting, reason)
+        self._refuse(self._waiting.leave(), reason)
+
+    def _refuse(
+        self, group: Iterable[Draft], reason: str, *, outcome_unknown: bool = False
+    ) -> None:
+        """An exception for each caller: one shared by many would collect all their tracebacks."""
+        group = list(group)
+        self._resolve(
+            group, [StoreUnavailable(reason, outcome_unknown=outcome_unknown) for _ in group]
+        )
+
+    def _resolve(self, group: Sequence[Draft], outcomes: Sequence[Outcome]) -> None:
+        for each, outcome in zip(group, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                self.figures.refuse(outcome)
+            else:
+                self.figures.events += len(each.rows)
+            each.resolve(outcome)
 
     # ------------------------------------------------------------ read
 
@@ -304,17 +368,6 @@ class PostgresEventStore:
             cursor = await connection.execute(statements.STORED_RESPONSE, (merchant_id, mode, key))
             row = await cursor.fetchone()
         return None if row is None else StoredResponse(row[0], bytes(row[1]), row[2])
-
-
-def _resolve(group: Sequence[Draft], outcomes: Sequence[Outcome]) -> None:
-    for each, outcome in zip(group, outcomes, strict=True):
-        each.resolve(outcome)
-
-
-def _refuse(group: Iterable[Draft], reason: str, *, outcome_unknown: bool = False) -> None:
-    """An exception for each caller: one shared by many would collect all their tracebacks."""
-    for each in group:
-        each.resolve(StoreUnavailable(reason, outcome_unknown=outcome_unknown))
 
 
 def _reason(error: Exception) -> str:

@@ -51,6 +51,7 @@ class Draft:
     entries: list[tuple[int, JournalEntryPosted]]  # index into rows
     claims: frozenset[Hashable]
     done: asyncio.Future[int] = field(repr=False)
+    since: float = 0.0  # when it began to wait, by the loop's clock
 
     def resolve(self, outcome: int | Exception) -> None:
         """Tell the caller, unless it was cancelled meanwhile."""

@@ -23,10 +23,12 @@ RESCUE_SECONDS_MAX = 5.0
 PAUSE_SECONDS = 0.2
 
 
-async def look_up(postgres: Postgres, drafts: Sequence[Draft]) -> list[int | Exception]:
+async def look_up(
+    postgres: Postgres, drafts: Sequence[Draft], *, seconds_max: float = RESCUE_SECONDS_MAX
+) -> list[int | Exception]:
     """Each draft's outcome: its position, or StoreUnavailable because it was not written."""
     try:
-        async with asyncio.timeout(RESCUE_SECONDS_MAX):
+        async with asyncio.timeout(seconds_max):
             while True:
                 with contextlib.suppress(StoreUnavailable):
                     async with postgres.connection() as connection:

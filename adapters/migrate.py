@@ -1,16 +1,20 @@
 """Roles and tables: what must exist in PostgreSQL before any process starts.
 
 Shapes  create_roles(admin)   gw_owner owns everything and changes tables; gw_app serves;
-                              gw_signer sees only the schema signer; gw_readonly looks.
+                              gw_signer sees only the schema signer; gw_readonly looks;
+                              gw_backup reads everything, for pg_dump and pg_basebackup.
                               Roles belong to the cluster, so several databases may ask at once.
-        migrate(dsn)          apply what is missing, answer which revisions. The DSN is gw_owner's,
+        migrate(dsn)          apply what is missing, answer which revisions; with a phase only
+                              what belongs before, or after, a deploy. The DSN is gw_owner's,
                               or an administrator's, who then acts as gw_owner.
         role_dsn(admin, role) the DSN of a role whose password create_roles derived.
 Units   lock_timeout in ms: a migration that would queue behind long work, and make everybody
         queue behind itself, fails instead and can be tried again.
-Errors  psycopg's own: this runs by hand or before a deploy, where the reason must be seen.
+Errors  MigrationRefused where this release and the database do not fit together. Else psycopg's
+        own: this runs by hand or before a deploy, where the reason must be seen.
 """
 
+import contextlib
 import hashlib
 import hmac
 import threading
@@ -21,22 +25,36 @@ from urllib.parse import quote, urlsplit
 import psycopg
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
+from alembic.runtime.migration import MigrationContext, MigrationInfo
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import StaticPool
 
+from adapters import revisions
 from adapters.migrations import VERSION_SCHEMA, VERSION_TABLE
+from adapters.revisions import MigrationRefused, Phase
 
 OWNER, APP, SIGNER, READONLY = "gw_owner", "gw_app", "gw_signer", "gw_readonly"
-ROLES = (OWNER, APP, SIGNER, READONLY)
+BACKUP = "gw_backup"
+ROLES = (OWNER, APP, SIGNER, READONLY, BACKUP)
+LOOKING = (READONLY, BACKUP)
+SCRIPTS = Path(__file__).parent / "migrations"
 LOCK_TIMEOUT_MS = 5_000
 OTHER_MIGRATION_TIMEOUT_MS = 60_000
 CONNECT_TIMEOUT_SECONDS = 5
 ROLE_ATTEMPTS_MAX = 20
 _MIGRATION_LOCK = 0x6777_6D69  # "gwmi": one migration of a database at a time
+_LARGE_OBJECT_WRITERS = (
+    "lo_creat(integer)",
+    "lo_create(oid)",
+    "lo_from_bytea(oid, bytea)",
+    "lo_put(oid, bigint, bytea)",
+    "lo_truncate(integer, integer)",
+    "lo_truncate64(integer, bigint)",
+    "lo_unlink(oid)",
+    "lowrite(integer, bytea)",
+)
 # Alembic keeps the running environment in module globals: one at a time in a process.
 _ALEMBIC = threading.Lock()
 
@@ -62,7 +80,7 @@ def role_dsn(admin_dsn: str, role: str) -> str:
 
 
 def create_roles(admin_dsn: str, passwords: Mapping[str, str] | None = None) -> None:
-    """Make the four roles, and gw_owner able to build in this database. Repeatable.
+    """Make the roles, gw_owner able to build in this database and nobody else. Repeatable.
 
     Needs a role that may create roles. Without `passwords` each role gets a derived one.
     """
@@ -80,6 +98,28 @@ def create_roles(admin_dsn: str, passwords: Mapping[str, str] | None = None) -> 
         _insist(
             admin, sql.SQL("GRANT CONNECT, CREATE ON DATABASE {} TO {}").format(database, owner)
         )
+        for statement in _precautions(admin.info.dbname):
+            # Some need a superuser, whom a hosted PostgreSQL does not lend; none is the lock.
+            with contextlib.suppress(psycopg.errors.InsufficientPrivilege):
+                _insist(admin, statement)
+
+
+def _precautions(database: str) -> list[sql.Composed]:
+    """What PostgreSQL lets everybody do, and nobody here has a use for."""
+    writers = ", ".join(_LARGE_OBJECT_WRITERS)
+    return [
+        sql.SQL("REVOKE CREATE ON SCHEMA public FROM PUBLIC").format(),
+        sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database)),
+        sql.SQL(f"REVOKE EXECUTE ON FUNCTION {writers} FROM PUBLIC").format(),
+        *(
+            sql.SQL("ALTER ROLE {} SET default_transaction_read_only = on").format(
+                sql.Identifier(role)
+            )
+            for role in LOOKING
+        ),
+        # pg_basebackup asks for it. It lets read the whole cluster, and write nothing.
+        sql.SQL("ALTER ROLE {} REPLICATION").format(sql.Identifier(BACKUP)),
+    ]
 
 
 def _create_role(role: str) -> sql.Composed:
@@ -106,8 +146,8 @@ def _insist(admin: psycopg.Connection, statement: sql.Composed) -> None:
             return
 
 
-def migrate(owner_dsn: str) -> list[str]:
-    """Apply every revision this database lacks, in order; the answer names them."""
+def migrate(owner_dsn: str, phase: Phase | None = None, *, scripts: Path = SCRIPTS) -> list[str]:
+    """Apply the revisions this database lacks, in order; the answer names them."""
     raw = psycopg.connect(
         make_conninfo(owner_dsn, application_name="gateway-migrate"),
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
@@ -116,34 +156,51 @@ def migrate(owner_dsn: str) -> list[str]:
         _prepare(raw)
         engine = create_engine("postgresql+psycopg://", creator=lambda: raw, poolclass=StaticPool)
         with engine.connect() as connection, _ALEMBIC:
-            return _upgrade(connection)
+            return _upgrade(connection, phase, scripts)
     finally:
         raw.close()
 
 
 def _prepare(raw: psycopg.Connection) -> None:
     """Become gw_owner, wait for other migrations of this database, bound every later wait."""
+    found = raw.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY(%s)", (list(ROLES),))
+    missing = sorted(set(ROLES) - {name for (name,) in found})
+    if missing:
+        raise MigrationRefused(
+            f"the role {missing[0]} does not exist: let an administrator create it, or run "
+            "`gateway migrate` once with an administrator's DATABASE_URL_OWNER and GW_APP_PASSWORD"
+        )
     raw.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(OWNER)))
     raw.execute(sql.SQL("SET lock_timeout = {}").format(OTHER_MIGRATION_TIMEOUT_MS))
     raw.execute("SELECT pg_advisory_lock(%s)", (_MIGRATION_LOCK,))
     raw.execute(sql.SQL("SET lock_timeout = {}").format(LOCK_TIMEOUT_MS))
     raw.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(VERSION_SCHEMA)))
+    raw.execute(sql.SQL(revisions.TABLE).format())
     raw.commit()
 
 
-def _upgrade(connection: Connection) -> list[str]:
+def _upgrade(connection: Connection, phase: Phase | None, scripts: Path) -> list[str]:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(scripts))
     config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = connection
-    before = _applied(connection)
-    command.upgrade(config, "head")
-    after = _applied(connection)
+    known = revisions.known(config)
+    current = _applied(connection)
+    revisions.compare(connection, known, current)
     connection.commit()
-    if before == after or after is None:
+    due = revisions.due(revisions.pending(known, current), phase)
+    if not due:
         return []
-    scripts = ScriptDirectory.from_config(config)
-    return [each.revision for each in scripts.iterate_revisions(after, before)][::-1]
+    by_name = {each.name: each for each in due}
+
+    def applied(step: MigrationInfo, **_: object) -> None:
+        (name,) = step.up_revision_ids
+        revisions.keep(connection, by_name[name])
+
+    config.attributes["connection"] = connection
+    config.attributes["on_version_apply"] = applied
+    command.upgrade(config, due[-1].name)
+    connection.commit()
+    return [each.name for each in due]
 
 
 def _applied(connection: Connection) -> str | None:

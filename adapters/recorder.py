@@ -6,13 +6,15 @@ under the same lock and in the same order as the gateway itself.
 
 Shapes  originator id, version, topic and state are columns of es.events; a notification id is a
         position. Tracking is es.tracking. Tables come from migrations, never from here.
+        Threads that write at once are written together (recorder_groups.py).
         Followers poll: NOTIFY takes a lock of the whole server at every commit.
 Errors  the library's. EnvironmentError for settings that would break the log's promises.
 Source  eventsourcing 9.5.6. Its function mode writes without any lock, so that readers miss
         events, and forgets tracking: refused here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +26,7 @@ from psycopg import Cursor
 from psycopg.rows import DictRow
 
 from adapters.event_store_sql import LOCK
+from adapters.recorder_groups import Groups, Outcome, Request
 from domain.values import derived_id
 
 POLL_SECONDS = 0.02
@@ -40,6 +43,11 @@ FROM unnest(%s::uuid[], %s::bigint[], %s::text[], %s::uuid[], %b::bytea[])
      WITH ORDINALITY AS u(stream_id, version, topic, event_id, state, n)
 ORDER BY u.n
 RETURNING position
+"""
+_TAKEN = """
+SELECT u.stream_id, u.version FROM unnest(%s::uuid[], %s::bigint[]) AS u(stream_id, version)
+WHERE (SELECT true FROM es.events e WHERE e.stream_id = u.stream_id AND e.version = u.version
+       LIMIT 1)
 """
 _SELECT_STREAM = """
 SELECT stream_id, version, topic, state FROM es.events
@@ -68,20 +76,27 @@ _MAX_TRACKING = "SELECT notification_id AS max FROM es.tracking WHERE applicatio
 class _OnOurTables:
     def __init__(self, datastore: library_postgres.PostgresDatastore) -> None:
         self.datastore = datastore
+        self._groups = Groups(self._write)
 
     def _insert(
         self, stored_events: Sequence[StoredEvent], tracking: Tracking | None = None
     ) -> list[int]:
+        if not stored_events and tracking is None:
+            return []
+        return self._groups.insert(stored_events, tracking)
+
+    def _write(self, group: Sequence[Request]) -> list[Outcome]:
         """One transaction, no retry: after a lost answer nobody knows without looking."""
-        with self.datastore.transaction(commit=True) as cursor:
-            if tracking is not None:
-                _track(cursor, tracking)
-            if not stored_events:
-                return []
-            cursor.execute(LOCK)
-            # A statement of its own, or it would count from a head seen before the lock.
-            cursor.execute(_INSERT, (STREAM_TYPE, *_columns(stored_events)), prepare=True)
-            return [row["position"] for row in cursor.fetchall()]
+        try:
+            with self.datastore.transaction(commit=True) as cursor:
+                return _written(cursor, group)
+        except (library.OperationalError, library.InterfaceError):
+            raise
+        except library.PersistenceError as error:
+            # The server has refused what the questions let pass, and nothing is written.
+            if len(group) == 1:
+                return [error]
+            return [outcome for each in group for outcome in self._write([each])]
 
 
 class EventAggregateRecorder(_OnOurTables, library.AggregateRecorder):
@@ -207,6 +222,48 @@ class EventFactory(library_postgres.PostgresFactory):
         return resolve_topic(topic) if topic else EventTrackingRecorder
 
 
+def _written(cursor: Cursor[DictRow], group: Sequence[Request]) -> list[Outcome]:
+    """Ask first, then write for all who are not refused; a refused one changes nothing."""
+    events = [event for each in group for event in each.events]
+    if events:
+        # Alone, or what is asked next would be answered from before the lock.
+        cursor.execute(LOCK)
+    outcomes: list[Outcome] = list(_refusals(cursor, group, events))
+    accepted = [n for n, outcome in enumerate(outcomes) if not isinstance(outcome, Exception)]
+    written = [event for n in accepted for event in group[n].events]
+    if not written:
+        return outcomes
+    cursor.execute(_INSERT, (STREAM_TYPE, *_columns(written)), prepare=True)
+    positions = iter([row["position"] for row in cursor.fetchall()])
+    for n in accepted:
+        outcomes[n] = list(islice(positions, len(group[n].events)))
+    return outcomes
+
+
+def _refusals(
+    cursor: Cursor[DictRow], group: Sequence[Request], events: Sequence[StoredEvent]
+) -> Iterator[Outcome]:
+    """An IntegrityError for each that comes too late, an empty list for the others."""
+    taken: set[tuple[object, int]] = set()
+    if len(group) > 1 and events:  # alone, the table itself says so
+        cursor.execute(_TAKEN, _columns(events)[:2], prepare=True)
+        taken = {(row["stream_id"], row["version"]) for row in cursor.fetchall()}
+    # In one order for all groups, so that no two wait for each other's followers.
+    passed: dict[int, Outcome] = {}
+    for n in sorted(range(len(group)), key=lambda n: _follower(group[n])):
+        each = group[n]
+        if any((event.originator_id, event.originator_version) in taken for event in each.events):
+            passed[n] = library.IntegrityError("a stream has moved on")
+        elif each.tracking is not None and not _track(cursor, each.tracking):
+            name, position = each.tracking.application_name, each.tracking.notification_id
+            passed[n] = library.IntegrityError(f"{name} has passed {position} already")
+    return (passed.get(n, []) for n in range(len(group)))
+
+
+def _follower(request: Request) -> str:
+    return "" if request.tracking is None else request.tracking.application_name
+
+
 def _columns(stored_events: Sequence[StoredEvent]) -> tuple[list[Any], ...]:
     ids = [event.originator_id for event in stored_events]
     versions = [event.originator_version for event in stored_events]
@@ -218,12 +275,10 @@ def _columns(stored_events: Sequence[StoredEvent]) -> tuple[list[Any], ...]:
     return ids, versions, topics, event_ids, [event.state for event in stored_events]
 
 
-def _track(cursor: Cursor[DictRow], tracking: Tracking) -> None:
+def _track(cursor: Cursor[DictRow], tracking: Tracking) -> bool:
+    """False if it has passed already."""
     cursor.execute(_TRACK, (tracking.application_name, tracking.notification_id), prepare=True)
-    if cursor.fetchone() is None:
-        raise library.IntegrityError(
-            f"{tracking.application_name} has passed {tracking.notification_id} already"
-        )
+    return cursor.fetchone() is not None
 
 
 def _maximum(

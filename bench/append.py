@@ -1,6 +1,7 @@
 """Durable appends a second: ours, the eventsourcing library's recorder, and plain inserts.
 
 All on one PostgreSQL that this starts itself, with fsync, on the disk of the temporary folder.
+A reader follows the log all the while (tail.py), and must miss nothing.
 Ours includes making, encoding and checking each event; the library and pgbench get the finished
 bytes. Rounds alternate, so that whatever else the machine does falls on all of them alike.
 
@@ -37,6 +38,7 @@ from adapters.event_store import PostgresEventStore
 from adapters.postgres import Postgres
 from application.ports import Batch, Context, Stream, StreamAppend
 from bench.report import Report, arguments, finish, machine, show
+from bench.tail import TailReport, tailing
 from domain.events import SessionCreated
 from domain.money import Amount
 from gateway.embedded import Embedded
@@ -118,7 +120,7 @@ def ours_in_processes(dsn: str, pool: ProcessPoolExecutor) -> float:
 def library_factory(dsn: str) -> InfrastructureFactory[Any]:
     """Its default mode, in a schema of its own, with a connection for every thread."""
     with psycopg.connect(dsn) as connection:
-        connection.execute("CREATE SCHEMA library")
+        connection.execute("CREATE SCHEMA IF NOT EXISTS library")
     parts = urlsplit(dsn)
     return InfrastructureFactory.construct(
         Environment(
@@ -188,8 +190,8 @@ def plain(pgbench: Path, dsn: str, script: Path, clients: int) -> float:
 # ---------------------------------------------------------------- all together
 
 
-async def measure(folder: Path) -> dict[str, float]:
-    """The median of the rounds of each contender."""
+async def measure(folder: Path) -> tuple[dict[str, float], TailReport]:
+    """The median of the rounds of each contender, and what the reader beside them saw."""
     embedded = Embedded(folder, chain=None, nats=False)
     await embedded.start()
     try:
@@ -202,12 +204,13 @@ async def measure(folder: Path) -> dict[str, float]:
         await embedded.stop()
 
 
-def _rounds(admin: str, pgbench: Path, folder: Path) -> dict[str, float]:
+def _rounds(admin: str, pgbench: Path, folder: Path) -> tuple[dict[str, float], TailReport]:
     app = migrate.role_dsn(admin, migrate.APP)
     script = prepare_plain(admin, folder)
     context = multiprocessing.get_context("spawn")
     samples: defaultdict[str, list[float]] = defaultdict(list)
     with (
+        tailing(app) as tail,
         library_factory(admin) as factory,
         ProcessPoolExecutor(PROCESSES, mp_context=context) as pool,
         Progress(
@@ -234,10 +237,11 @@ def _rounds(admin: str, pgbench: Path, folder: Path) -> dict[str, float]:
                     continue  # the limit needs no third opinion
                 progress.update(task, description=f"round {number + 1} of {ROUNDS}: {name}")
                 samples[name].append(run())
-    return {name: round(statistics.median(taken), 1) for name, taken in samples.items()}
+    medians = {name: round(statistics.median(taken), 1) for name, taken in samples.items()}
+    return medians, tail.report
 
 
-def report(rates: dict[str, float], conditions: dict[str, Any]) -> Report:
+def report(rates: dict[str, float], tail: TailReport, conditions: dict[str, Any]) -> Report:
     ratio = rates["ours_32"] / rates["library_32"]
     idle = rates["ours_1"] / rates["library_1"]
     of_plain = rates["ours_2x128"] / rates["pgbench_32"]
@@ -248,12 +252,14 @@ def report(rates: dict[str, float], conditions: dict[str, Any]) -> Report:
         ratio=round(ratio, 2),
         goal=(
             "32 waiting: 8 times the library's recorder; idle: no slower than 1.3 times the "
-            "library; two processes with 128 waiting each: half of plain pgbench at 32 clients"
+            "library; two processes with 128 waiting each: half of plain pgbench at 32 clients; "
+            "a tailing reader misses nothing and sees all in order"
         ),
-        met=ratio >= GOAL_LIBRARY and idle >= GOAL_IDLE and of_plain >= GOAL_PLAIN,
+        met=tail.clean and ratio >= GOAL_LIBRARY and idle >= GOAL_IDLE and of_plain >= GOAL_PLAIN,
         conditions={
             **conditions,
             "appends_per_second": rates,
+            "tailing_reader": tail.conditions(),
             "idle_ratio_to_library": round(idle, 2),
             "two_processes_ratio_to_pgbench": round(of_plain, 2),
             "rounds": ROUNDS,
@@ -271,7 +277,7 @@ def main() -> None:
     folder.chmod(0o711)  # root runs PostgreSQL as nobody, who must get through
     try:
         conditions = machine(folder)
-        rates = asyncio.run(measure(folder))
+        rates, tail = asyncio.run(measure(folder))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if not as_json:
@@ -290,7 +296,8 @@ def main() -> None:
             ),
         ]
         show("Durable appends a second", ("", "1 waiting", "32 waiting"), rows)
-    finish(report(rates, conditions), as_json=as_json)
+        print(f"Tailing reader: {tail.seen:,} events, {tail.missed} missed, {tail.disordered} odd")
+    finish(report(rates, tail, conditions), as_json=as_json)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -167,11 +167,19 @@ def chain(host: str = "127.0.0.1", port: int = 8545, folder: Folder = VAR / "cha
 
 
 @app.command()
-def migrate() -> None:
+def migrate(
+    before: Annotated[bool, typer.Option("--before", help="what a deploy needs first")] = False,
+    after: Annotated[
+        bool, typer.Option("--after", help="what old code had to be gone for")
+    ] = False,
+) -> None:
     """Make roles and tables, or bring them up to date. Needs DATABASE_URL_OWNER."""
     from gateway import operate
 
-    operate.migrate(settings_of(needs=("database_url_owner",)))
+    phase: Literal["before", "after"] | None = "before" if before else "after"
+    if before == after:
+        phase = None
+    operate.migrate(settings_of(needs=("database_url_owner",)), phase)
 
 
 @app.command()

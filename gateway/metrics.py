@@ -40,6 +40,7 @@ log = structlog.get_logger(__name__)
 LABELS = frozenset({"network", "provider", "method", "kind"})
 SERIES_MAX = 100
 SCRAPE_SECONDS_MAX = 2.0
+_UNITS = ("_seconds", "_batches")  # of histograms
 _NAME = re.compile(r"gateway_[a-z][a-z0-9_]*[a-z0-9]")
 
 
@@ -60,13 +61,13 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Counts by upper bound in seconds, the last one above all of them, and the sum."""
+    """Counts by upper bound, the last one above all of them, and the sum; in the name's unit."""
 
     metric: Metric
     labels: tuple[str, ...]
-    bounds_seconds: tuple[float, ...]
+    bounds: tuple[float, ...]
     counts: tuple[int, ...]
-    sum_seconds: float
+    total: float
 
 
 Samples = Sequence[Sample | Histogram]
@@ -78,7 +79,7 @@ def declared(*metrics: Metric) -> tuple[Metric, ...]:
     for metric in metrics:
         assert _NAME.fullmatch(metric.name), f"{metric.name}: not a name of ours"
         assert (metric.kind == "counter") == metric.name.endswith("_total"), metric.name
-        assert metric.kind != "histogram" or metric.name.endswith("_seconds"), metric.name
+        assert metric.kind != "histogram" or metric.name.endswith(_UNITS), metric.name
         assert set(metric.labels) <= LABELS, f"{metric.name}: labels {metric.labels}"
         assert metric.help.endswith("."), f"{metric.name}: say what it means, in a sentence"
     assert len({metric.name for metric in metrics}) == len(metrics), "a name declared twice"
@@ -146,7 +147,7 @@ def _family(metric: Metric, samples: Sequence[Sample | Histogram]) -> Family:
             made.add_metric(sample.labels, sample.value)
         else:
             assert isinstance(made, HistogramMetricFamily), metric.name
-            made.add_metric(sample.labels, _buckets(sample), sample.sum_seconds)
+            made.add_metric(sample.labels, _buckets(sample), sample.total)
     return made
 
 
@@ -159,7 +160,7 @@ _KINDS: dict[str, type[GaugeMetricFamily | CounterMetricFamily | HistogramMetric
 
 def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
     """Cumulative, as the format wants them."""
-    bounds = [*(f"{bound:g}" for bound in histogram.bounds_seconds), "+Inf"]
+    bounds = [*(f"{bound:g}" for bound in histogram.bounds), "+Inf"]
     reached = 0
     buckets: list[tuple[str, float]] = []
     for bound, count in zip(bounds, histogram.counts, strict=True):

@@ -14,6 +14,7 @@ from rich.text import Text
 from adapters import keystore
 from adapters import migrate as migrations
 from adapters.addresses import checksum_address
+from adapters.revisions import MigrationRefused, Phase
 from application.asset_units import AssetUnits
 from application.deciders import (
     DELIVERY,
@@ -46,20 +47,25 @@ _TYPES = frozenset(
 _STREAMS = {"ps": PAYMENT.stream_type, "rf": REFUND.stream_type, "wd": DELIVERY.stream_type}
 
 
-def migrate(settings: Settings) -> None:
+def migrate(settings: Settings, phase: Phase | None = None) -> None:
+    """Roles, tables and read models; what comes after a deploy makes tables only."""
     owner = settings.secret("database_url_owner")
     passwords = {
         role: given.get_secret_value()
         for role, given in (
             (migrations.APP, settings.gw_app_password),
             (migrations.SIGNER, settings.gw_signer_password),
+            (migrations.BACKUP, settings.gw_backup_password),
         )
         if given is not None
     }
     if passwords:
         migrations.create_roles(owner, passwords)
-    applied = migrations.migrate(owner)
-    made = ensure_schemas(owner)
+    try:
+        applied = migrations.migrate(owner, phase)
+    except MigrationRefused as refused:
+        raise GatewayError(str(refused)) from refused
+    made = [] if phase == "after" else ensure_schemas(owner)
     print("\n".join([*applied, *made]) or "nothing to do: the database is up to date")
 
 

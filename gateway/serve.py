@@ -24,6 +24,8 @@ from gateway.settings import Settings
 if TYPE_CHECKING:
     import uvicorn
 
+    from gateway.metrics import Origin
+
 log = structlog.get_logger(__name__)
 
 _DATABASE_AND_BUS = ("database_url", "nats_url", "networks")
@@ -53,7 +55,7 @@ async def api(settings: Settings, stop: asyncio.Event) -> None:
         def capture_signals(self) -> Iterator[None]:
             yield
 
-    async with bootstrap.core(settings, "api") as core, _asked(core) as chains:
+    async with _core(settings, "api") as core, _asked(core) as chains:
         http = bootstrap.poster(core)
         server = _Server(
             uvicorn.Config(
@@ -93,39 +95,54 @@ async def ingest(settings: Settings, stop: asyncio.Event, name: str) -> None:
         async with _opened(sources):
             ingester = bootstrap.ingester(core, network, sources)
             try:
-                async with _measured(settings, ingester):
+                async with _measured(core, *_of_the_chain(ingester)):
                     await ingester.run(stop)
             except Misconfigured as mistake:
                 raise GatewayError(str(mistake)) from mistake
 
 
 @contextlib.asynccontextmanager
-async def _measured(settings: Settings, ingester: Ingester) -> AsyncIterator[None]:
-    """With /metrics on METRICS_PORT, if there is one."""
-    if settings.metrics_port is None or ingester.measures is None:
+async def _core(settings: Settings, name: str) -> AsyncIterator[bootstrap.Core]:
+    """What a process has, with its figures shown."""
+    async with bootstrap.core(settings, name) as core, _measured(core):
+        yield core
+
+
+@contextlib.asynccontextmanager
+async def _measured(core: bootstrap.Core, *origins: "Origin") -> AsyncIterator[None]:
+    """With /metrics on METRICS_PORT, if there is one: those of the store, and the origins'."""
+    if core.settings.metrics_port is None:
         yield
         return
-    from gateway.chain_metrics import chain_samples
     from gateway.metrics import Exposition, served
+    from gateway.store_metrics import store_samples
 
-    exposition = Exposition(functools.partial(chain_samples, ingester.measures))
-    async with served(exposition, settings.metrics_host, settings.metrics_port):
+    exposition = Exposition(functools.partial(store_samples, core.store), *origins)
+    async with served(exposition, core.settings.metrics_host, core.settings.metrics_port):
         yield
+
+
+def _of_the_chain(ingester: Ingester) -> "tuple[Origin, ...]":
+    if ingester.measures is None:
+        return ()
+    from gateway.chain_metrics import chain_samples
+
+    return (functools.partial(chain_samples, ingester.measures),)
 
 
 async def settle(settings: Settings, stop: asyncio.Event) -> None:
-    async with bootstrap.core(settings, "settle") as core, asyncio.TaskGroup() as group:
+    async with _core(settings, "settle") as core, asyncio.TaskGroup() as group:
         for network in core.networks.networks:
             group.create_task(bootstrap.settlement(core, network).run(stop))
 
 
 async def project(settings: Settings, stop: asyncio.Event) -> None:
-    async with bootstrap.core(settings, "project") as core:
+    async with _core(settings, "project") as core:
         await bootstrap.projector(core).run(stop)
 
 
 async def deliver(settings: Settings, stop: asyncio.Event) -> None:
-    async with bootstrap.core(settings, "deliver") as core:
+    async with _core(settings, "deliver") as core:
         http = bootstrap.poster(core)
         try:
             async with asyncio.TaskGroup() as group:
@@ -136,7 +153,7 @@ async def deliver(settings: Settings, stop: asyncio.Event) -> None:
 
 
 async def work(settings: Settings, stop: asyncio.Event) -> None:
-    async with bootstrap.core(settings, "work") as core:
+    async with _core(settings, "work") as core:
         chains = {n.name: bootstrap.providers(core, n)[0] for n in core.networks.networks}
         async with _opened(tuple(chains.values())):
             await asyncio.gather(*(_admitted(chains[n.name], n) for n in core.networks.networks))

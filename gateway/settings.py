@@ -111,6 +111,9 @@ class Settings(BaseModel):
     gw_signer_password: SecretStr | None = Field(
         default=None, description="the password `gateway migrate` gives to gw_signer"
     )
+    gw_backup_password: SecretStr | None = Field(
+        default=None, description="the password `gateway migrate` gives to gw_backup"
+    )
     nats_url: NatsUrl | None = Field(
         default=None, description="NATS with JetStream: nats://host:4222"
     )
@@ -149,7 +152,7 @@ class Settings(BaseModel):
         default="127.0.0.1", description="where /metrics listens: never a public address"
     )
     metrics_port: int | None = Field(
-        default=None, ge=0, le=65535, description="Prometheus figures of `gateway ingest`"
+        default=None, ge=0, le=65535, description="Prometheus figures of this process"
     )
     ingest_rests: bool = Field(
         default=True, description="look at the chain every other minute while nobody is to pay"

@@ -127,6 +127,7 @@ class Migrated(NamedTuple):
     app_dsn: str
     signer_dsn: str
     readonly_dsn: str
+    backup_dsn: str
 
 
 @pytest.fixture(scope="session")
@@ -147,6 +148,5 @@ async def migrated(databases: Databases, migrated_template: str) -> AsyncIterato
     name = urlsplit(url).path.removeprefix("/")
     async with await psycopg.AsyncConnection.connect(url) as connection:
         await connection.execute(grant.format(sql.Identifier(name), sql.Identifier(migrate.OWNER)))
-    roles = (migrate.OWNER, migrate.APP, migrate.SIGNER, migrate.READONLY)
-    yield Migrated(url, *(migrate.role_dsn(url, role) for role in roles))
+    yield Migrated(url, *(migrate.role_dsn(url, role) for role in migrate.ROLES))
     await databases.drop(url)

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 from uuid import UUID
@@ -12,7 +13,7 @@ import psycopg
 import pytest
 from eventsourcing.persistence import InfrastructureFactory, StoredEvent
 
-from adapters import event_store_write, migrate
+from adapters import event_store_rescue, event_store_write, migrate
 from adapters.clock import SystemIds
 from adapters.event_store import PostgresEventStore
 from adapters.event_store_sql import LOG_LOCK
@@ -270,6 +271,45 @@ async def test_after_a_lost_answer_the_log_says_what_happened(
         assert not any(each.outcome_unknown for each in got if isinstance(each, StoreUnavailable))
         assert await store.head() == 1
         assert await store.append(batch(on(new_stream()), message="message-1", key=kept)) == 2
+
+
+async def test_an_unknown_outcome_is_found_out_once_the_server_answers(
+    proxy: CuttingProxy, migrated: Migrated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody answers for as long as a caller is made to wait; the truth is told later."""
+    found: list[tuple[str | None, int | Exception]] = []
+    asked, asking = event_store_rescue.look_up, "adapters.event_store.look_up"
+
+    async def nobody_answers(*_: object, **__: object) -> list[int | Exception]:
+        raise StoreUnavailable("nobody could say whether it was written")
+
+    def told(lost: Batch, outcome: int | Exception) -> None:
+        found.append((lost.context.correlation_id, outcome))
+        raise RuntimeError("a listener's bug, which must not stop the writer")
+
+    async with (
+        Postgres(proxy.dsn, name="test", max_size=4) as postgres,
+        PostgresEventStore(postgres, ids=SystemIds(), on_resolved=told) as store,
+    ):
+        for cut in get_args(Cut):
+            await store.append(batch(on(new_stream())))
+            monkeypatch.setattr(asking, nobody_answers)
+            proxy.cut = cut
+            lost = batch(on(new_stream()))
+            with pytest.raises(StoreUnavailable) as refused:
+                await store.append(replace(lost, context=Context(actor="a", correlation_id=cut)))
+            if not refused.value.outcome_unknown:
+                assert cut != "answer"
+                continue
+            monkeypatch.setattr(asking, asked)
+            async with asyncio.timeout(RECOVERS_WITHIN_SECONDS):
+                while cut not in dict(found):
+                    await asyncio.sleep(RETRY_SECONDS)
+            written = dict(found)[cut]
+            assert (written == await store.head()) == (cut == "answer"), "as the log has it"
+        assert isinstance(dict(found)["answer"], int)
+        assert await store.append(batch(on(new_stream()))) == await store.head()
+        assert store.figures.resolved["written"] == 1
 
 
 async def test_an_outage_fails_within_seconds_and_ends_without_a_restart(

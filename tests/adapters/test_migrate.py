@@ -1,11 +1,15 @@
-"""Roles and tables, made by whoever may make them, once."""
+"""Roles and tables, made by whoever may make them, once, in the order of a deploy."""
 
 import asyncio
+from functools import partial
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from adapters import migrate
+from adapters.revisions import MigrationRefused, Phase
+from tests.adapters.scripts import Scripts
 from tests.conftest import Databases, Migrated
 
 pytestmark = pytest.mark.services
@@ -72,3 +76,152 @@ def test_role_passwords_follow_from_the_administrators_and_differ() -> None:
 def test_roles_have_no_password_where_the_administrator_has_none() -> None:
     admin = "postgresql://postgres@127.0.0.1:5432/gateway"
     assert migrate.role_dsn(admin, migrate.APP) == "postgresql://gw_app@127.0.0.1:5432/gateway"
+
+
+# ---------------------------------------------------------------- before and after a deploy
+
+
+@pytest.fixture
+async def owner(database: str) -> str:
+    await asyncio.to_thread(migrate.create_roles, database)
+    return migrate.role_dsn(database, migrate.OWNER)
+
+
+@pytest.fixture
+def scripts(tmp_path: Path) -> Scripts:
+    return Scripts(tmp_path)
+
+
+async def applied(owner: str, scripts: Scripts, phase: Phase | None = None) -> list[str]:
+    return await asyncio.to_thread(partial(migrate.migrate, owner, phase, scripts=scripts.folder))
+
+
+async def test_a_deploy_has_a_half_before_and_a_half_after(owner: str, scripts: Scripts) -> None:
+    for phase in ("before", "before", "after"):
+        scripts.add(phase)
+    assert await applied(owner, scripts, "before") == ["0001", "0002"]
+    assert await applied(owner, scripts, "before") == []
+    assert await applied(owner, scripts, "after") == ["0003"]
+    assert await applied(owner, scripts, "after") == []
+
+
+async def test_without_a_phase_everything_is_applied_in_order(
+    owner: str, scripts: Scripts
+) -> None:
+    for phase in ("before", "after", "before", "after"):
+        scripts.add(phase)
+    assert await applied(owner, scripts) == ["0001", "0002", "0003", "0004"]
+
+
+async def test_neither_half_goes_over_the_head_of_the_other(owner: str, scripts: Scripts) -> None:
+    scripts.add("before")
+    with pytest.raises(MigrationRefused, match=r"0001 belongs before the deploy.*--before"):
+        await applied(owner, scripts, "after")
+    scripts.add("after")
+    assert await applied(owner, scripts, "before") == ["0001"]
+    scripts.add("before")
+    with pytest.raises(MigrationRefused, match=r"0002 belongs after the last deploy.*--after"):
+        await applied(owner, scripts, "before")
+    assert await applied(owner, scripts, "after") == ["0002"]
+    assert await applied(owner, scripts, "before") == ["0003"]
+
+
+async def test_every_revision_names_its_phase(owner: str, scripts: Scripts) -> None:
+    path = scripts.add("before")
+    path.write_text(path.read_text(encoding="utf-8").replace('phase = "before"\n', ""))
+    with pytest.raises(MigrationRefused, match=r"v0001\.py names no phase"):
+        await applied(owner, scripts)
+
+
+# ---------------------------------------------------------------- what ran can be read
+
+
+async def test_an_edited_revision_that_was_applied_is_refused_by_name(
+    owner: str, scripts: Scripts
+) -> None:
+    path = scripts.add("before")
+    await applied(owner, scripts)
+    was = path.read_bytes()
+    path.write_bytes(was + b"# one more thought\n")
+    scripts.add("before")
+    with pytest.raises(MigrationRefused, match=r"0001 was applied as something else: v0001\.py"):
+        await applied(owner, scripts)
+    path.write_bytes(was.replace(b"\n", b"\r\n"))  # as a checkout elsewhere may write it
+    assert await applied(owner, scripts) == ["0002"]
+
+
+async def test_one_that_is_not_applied_yet_may_be_edited(owner: str, scripts: Scripts) -> None:
+    path = scripts.add("before", "SELECT no_such_column")
+    with pytest.raises(Exception, match="no_such_column"):
+        await applied(owner, scripts)
+    path.write_text(path.read_text(encoding="utf-8").replace("no_such_column", "1"))
+    assert await applied(owner, scripts) == ["0001"]
+
+
+async def test_a_database_from_before_there_were_checksums_takes_those_it_is_given(
+    owner: str, scripts: Scripts
+) -> None:
+    path = scripts.add("before")
+    await applied(owner, scripts)
+    async with await psycopg.AsyncConnection.connect(owner) as connection:
+        await connection.execute("DROP TABLE migrations.checksums")
+    assert await applied(owner, scripts) == []
+    path.write_bytes(path.read_bytes() + b"# edited\n")
+    with pytest.raises(MigrationRefused, match="0001"):
+        await applied(owner, scripts)
+
+
+async def test_an_older_release_says_that_the_database_is_newer(
+    owner: str, scripts: Scripts
+) -> None:
+    scripts.add("before")
+    newest = scripts.add("before")
+    await applied(owner, scripts)
+    newest.unlink()
+    with pytest.raises(MigrationRefused, match="revision 0002, which this release does not have"):
+        await applied(owner, scripts)
+
+
+# ---------------------------------------------------------------- with others about
+
+
+async def test_behind_long_work_it_fails_and_leaves_nothing_of_itself(
+    owner: str, scripts: Scripts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrate, "LOCK_TIMEOUT_MS", 200)
+    scripts.add("before")
+    scripts.add("before", "ALTER TABLE migrations.made_0001 ADD COLUMN wide int")
+    async with await psycopg.AsyncConnection.connect(owner) as busy:
+        await asyncio.to_thread(_first_of, owner, scripts)
+        await busy.execute("SELECT * FROM migrations.made_0001")
+        with pytest.raises(Exception, match="lock timeout"):
+            await applied(owner, scripts)
+    assert await applied(owner, scripts) == ["0002"]
+
+
+def _first_of(owner: str, scripts: Scripts) -> None:
+    second = scripts.folder / "versions" / "v0002.py"
+    text = second.read_text(encoding="utf-8")
+    second.unlink()
+    assert migrate.migrate(owner, scripts=scripts.folder) == ["0001"]
+    second.write_text(text, encoding="utf-8")
+
+
+async def test_two_migrators_at_once_keep_one_checksum_a_revision(
+    owner: str, scripts: Scripts
+) -> None:
+    scripts.add("before", "SELECT pg_sleep(0.3)")
+    scripts.add("after")
+    answers = await asyncio.gather(*(applied(owner, scripts) for _ in range(3)))
+    assert sorted(answers) == [[], [], ["0001", "0002"]]
+    async with await psycopg.AsyncConnection.connect(owner) as connection:
+        cursor = await connection.execute("SELECT revision, phase FROM migrations.checksums")
+        assert sorted(await cursor.fetchall()) == [("0001", "before"), ("0002", "after")]
+
+
+async def test_a_missing_role_is_named_with_who_can_make_it(
+    migrated: Migrated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrate, "ROLES", (*migrate.ROLES, "gw_not_there"))
+    with pytest.raises(MigrationRefused, match=r"gw_not_there does not exist.*administrator"):
+        await asyncio.to_thread(migrate.migrate, migrated.owner_dsn)

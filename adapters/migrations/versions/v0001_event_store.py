@@ -13,6 +13,7 @@ revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+phase = "before"
 
 SCHEMAS = """
 CREATE SCHEMA es;
@@ -185,3 +186,7 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger.posting
 def upgrade() -> None:
     for part in (SCHEMAS, EVENTS, READABLE, BESIDE_EVENTS, LEDGER, BALANCED, APPEND_ONLY):
         op.execute(part)
+
+
+def downgrade() -> None:
+    raise NotImplementedError("migrations go forward only")

@@ -11,6 +11,7 @@ revision = "0002"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
+phase = "before"
 
 CURSORS = """
 CREATE SCHEMA ingest;
@@ -136,3 +137,7 @@ GRANT SELECT ON
 def upgrade() -> None:
     for part in (CURSORS, BLOCKS, OUTBOX, COVERAGE, PARKED, GRANTS):
         op.execute(part)
+
+
+def downgrade() -> None:
+    raise NotImplementedError("migrations go forward only")

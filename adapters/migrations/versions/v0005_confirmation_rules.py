@@ -18,6 +18,7 @@ revision = "0005"
 down_revision = "0004"
 branch_labels = None
 depends_on = None
+phase = "before"
 
 COLUMNS = """
 ALTER TABLE ingest.sightings
@@ -78,3 +79,7 @@ CREATE INDEX sightings_received
 def upgrade() -> None:
     for part in (COLUMNS, BACKFILL, INDEXES):
         op.execute(part)
+
+
+def downgrade() -> None:
+    raise NotImplementedError("migrations go forward only")

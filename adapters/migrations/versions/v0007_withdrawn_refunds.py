@@ -10,6 +10,7 @@ revision = "0007"
 down_revision = "0006"
 branch_labels = None
 depends_on = None
+phase = "before"
 
 # The row's lock makes it one or the other: an approval that came first has given the nonce, and
 # one that comes later finds a refused row.
