@@ -1,5 +1,6 @@
 """What operators do by hand: tables, keys, merchants, books, timelines."""
 
+import asyncio
 import secrets
 import sys
 from collections.abc import Iterable
@@ -25,16 +26,18 @@ from application.deciders import (
 )
 from application.ports import Recorded, Stream
 from application.reads import AccountBalance, TrialBalance
+from application.upkeep import STREAM_TYPE, upkeep_stream
 from domain.errors import PublicIdMalformed
 from domain.events import Event
 from domain.networks import NetworkBook
 from domain.values import Mode, parse_public_id
-from gateway import bootstrap
+from gateway import bootstrap, release
 from gateway.failures import GatewayError
+from gateway.projections_view import progress_bar
 from gateway.settings import Settings
 from gateway.tables import Cells, asset_text, console, figure, folding
 from gateway.timeline import timeline
-from projections.schema import ensure_schemas
+from projections.catalogue import PROJECTIONS
 
 ACTOR = "operator"
 SCOPES = ("read", "write", "refund")
@@ -42,7 +45,7 @@ READY_SECONDS_MAX = 10.0
 _TYPES = frozenset(
     decider.stream_type
     for decider in (PAYMENT, REFUND, REFUND_FLOAT, TRANSFER, MERCHANT, DELIVERY)
-) | {"journal_entry", "reorg"}
+) | {"journal_entry", "reorg", STREAM_TYPE}
 _STREAMS = {"ps": PAYMENT.stream_type, "rf": REFUND.stream_type, "wd": DELIVERY.stream_type}
 
 
@@ -58,9 +61,11 @@ def migrate(settings: Settings) -> None:
     }
     if passwords:
         migrations.create_roles(owner, passwords)
-    applied = migrations.migrate(owner)
-    made = ensure_schemas(owner)
-    print("\n".join([*applied, *made]) or "nothing to do: the database is up to date")
+    made = release.make_tables(owner)
+    with progress_bar(shown=True) as on_progress:
+        renewed = asyncio.run(release.fill_tables(owner, on_progress))
+    shown = [f"{each.schema} is shown, from position {each.position:,}" for each in renewed]
+    print("\n".join([*made, *shown]) or "nothing to do: the database is up to date")
 
 
 def make_keystore(settings: Settings) -> None:
@@ -158,7 +163,7 @@ def _line(units: AssetUnits, asset: str, debits: int, credits_: int) -> tuple[st
 async def events(settings: Settings, stream: str, *, as_json: bool) -> None:
     async with bootstrap.core(settings, "events") as core:
         try:
-            found = await core.store.read_stream(_stream(stream))
+            found = await core.store.read_stream(stream_named(stream))
         except AssertionError:  # an id of another type of stream
             found = ()
         networks = core.networks
@@ -171,9 +176,14 @@ async def events(settings: Settings, stream: str, *, as_json: bool) -> None:
     console().print(timeline(stream, found, networks))
 
 
-def _stream(text: str) -> Stream:
-    """A stream as people name it: ps_..., rf_..., wd_..., any other one as TYPE/UUID."""
+def stream_named(text: str) -> Stream:
+    """A stream as people name it: ps_..., rf_..., wd_..., any other one as TYPE/UUID.
+
+    What was done to a read model is in projection/NAME.
+    """
     prefix, _, rest = text.partition("/")
+    if prefix == STREAM_TYPE and rest in {each.name for each in PROJECTIONS}:
+        return upkeep_stream(rest)
     try:
         if rest and prefix in _TYPES:
             return Stream(prefix, UUID(rest))

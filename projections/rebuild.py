@@ -143,7 +143,7 @@ async def _begin(
             )
             await drop_schema(connection, schema)
             await note(connection, projection.name, dropped, order.by)
-    job = await _resumed(connection, projection)
+    job = await resumed(connection, projection)
     if job is None:
         schema = await _fresh_schema(connection, projection)
         await connection.execute(
@@ -173,7 +173,8 @@ async def unfinished(connection: AsyncConnection, name: str) -> list[str]:
     return [row[0] for row in await cursor.fetchall()]
 
 
-async def _resumed(connection: AsyncConnection, projection: Projection) -> Job | None:
+async def resumed(connection: AsyncConnection, projection: Projection) -> Job | None:
+    """What an earlier command has left unfinished, if there is any."""
     cursor = await connection.execute(
         "SELECT r.schema, r.indexed, obj_description(n.oid, 'pg_namespace') "
         "FROM rm_admin.rebuilds r JOIN pg_namespace n ON n.nspname = r.schema "

@@ -13,10 +13,15 @@ from psycopg import AsyncConnection
 
 from application.ports import Clock, EventStore
 from projections import checkpoints
-from projections.comparing import Comparison, compare_rebuilt
+from projections.comparing import (
+    Comparison,
+    NothingToCompare,
+    compare_kept,
+    compare_rebuilt,
+)
 from projections.database import Connections
 from projections.projection import Projection
-from projections.rebuild import Job, OnProgress, Order, Pace, begin, catch_up, replay
+from projections.rebuild import Job, OnProgress, Order, Pace, begin, catch_up, replay, resumed
 from projections.switching import RebuildBehind, Switched, switch
 from projections.upkeep import working
 
@@ -90,6 +95,28 @@ async def _told(
     assert row is not None
     position = job.position if switched is None else switched.position
     return Renewed(job.projection, job.schema, position, job.resumed, row[0], comparison, switched)
+
+
+async def compare(
+    owner: Connections, store: EventStore, projection: Projection, clock: Clock
+) -> Comparison:
+    """What is rebuilt and not shown yet, or else what is kept, beside what is shown."""
+    async with owner.connection() as connection:
+        job = await resumed(connection, projection)
+    if job is None:
+        return await compare_kept(owner, projection)
+    async with working(owner, [projection.name]) as connection:
+        async with connection.transaction():
+            job = await resumed(connection, projection)
+        if job is None or not job.indexed:
+            raise NothingToCompare(
+                f"the rebuild of {projection.name} is not finished: "
+                f"`gateway projections rebuild {projection.name}` goes on with it"
+            )
+        comparison = await compare_rebuilt(owner, connection, store, job, clock)
+    if comparison is None:
+        raise NothingToCompare(f"what is shown of {projection.name} is of another version")
+    return comparison
 
 
 async def not_shown(

@@ -66,7 +66,8 @@ async def _take(connection: AsyncConnection, name: str) -> None:
         return
     cursor = await connection.execute(
         "SELECT worked_by, worked_since AT TIME ZONE 'UTC' FROM rm_admin.rebuilds "
-        "WHERE name = %s ORDER BY worked_since DESC LIMIT 1",
+        "WHERE name = %s AND state IN ('building', 'ready', 'failed') "
+        "ORDER BY worked_since DESC LIMIT 1",
         (name,),
     )
     row = await cursor.fetchone()

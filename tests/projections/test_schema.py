@@ -104,7 +104,7 @@ async def test_a_version_with_other_columns_takes_the_place_of_the_view(
 ) -> None:
     class Leaner(Payments):
         version = 3
-        tables = (PAYMENTS,)  # the transfers are gone
+        tables = (PAYMENTS,)  # type: ignore[assignment]  # the transfers are gone
 
         def beside(self, state: Any, recorded: Any) -> tuple[()]:
             return ()
