@@ -68,7 +68,11 @@ def compare(names: Names = None, folder: Folder = VAR, json: Json = False) -> No
 
 @projections_app.command(name="switch-back")
 def switch_back(
-    name: Name, actor: Actor, reason: Reason, folder: Folder = VAR, json: Json = False
+    names: Annotated[list[str], typer.Argument(help="projections, as `list` names them")],
+    actor: Actor,
+    reason: Reason,
+    folder: Folder = VAR,
+    json: Json = False,
 ) -> None:
     """Show again what was shown before; nothing is lost, it was kept up to date."""
     from gateway import operate_projections
@@ -76,7 +80,7 @@ def switch_back(
 
     settings = settings_of(folder, needs=OWNERS)
     order = Order(f"operator:{actor}", reason)
-    sys.exit(asyncio.run(operate_projections.switch_back(settings, name, order, as_json=json)))
+    sys.exit(asyncio.run(operate_projections.switch_back(settings, names, order, as_json=json)))
 
 
 @projections_app.command()

@@ -5,7 +5,6 @@ import secrets
 import sys
 from collections.abc import Iterable
 from typing import Any
-from uuid import UUID
 
 import orjson
 from rich.console import Console
@@ -16,37 +15,22 @@ from adapters import keystore
 from adapters import migrate as migrations
 from adapters.addresses import checksum_address
 from application.asset_units import AssetUnits
-from application.deciders import (
-    DELIVERY,
-    MERCHANT,
-    PAYMENT,
-    REFUND,
-    REFUND_FLOAT,
-    TRANSFER,
-)
-from application.ports import Recorded, Stream
+from application.ports import Recorded
 from application.reads import AccountBalance, TrialBalance
-from application.upkeep import STREAM_TYPE, upkeep_stream
-from domain.errors import PublicIdMalformed
 from domain.events import Event
 from domain.networks import NetworkBook
-from domain.values import Mode, parse_public_id
+from domain.values import Mode
 from gateway import bootstrap, release
 from gateway.failures import GatewayError
 from gateway.projections_view import progress_bar
 from gateway.settings import Settings
+from gateway.stream_names import stream_named
 from gateway.tables import Cells, asset_text, console, figure, folding
 from gateway.timeline import timeline
-from projections.catalogue import PROJECTIONS
 
 ACTOR = "operator"
 SCOPES = ("read", "write", "refund")
 READY_SECONDS_MAX = 10.0
-_TYPES = frozenset(
-    decider.stream_type
-    for decider in (PAYMENT, REFUND, REFUND_FLOAT, TRANSFER, MERCHANT, DELIVERY)
-) | {"journal_entry", "reorg", STREAM_TYPE}
-_STREAMS = {"ps": PAYMENT.stream_type, "rf": REFUND.stream_type, "wd": DELIVERY.stream_type}
 
 
 def migrate(settings: Settings) -> None:
@@ -174,25 +158,6 @@ async def events(settings: Settings, stream: str, *, as_json: bool) -> None:
             print(orjson.dumps(_as_json(recorded)).decode())
         return
     console().print(timeline(stream, found, networks))
-
-
-def stream_named(text: str) -> Stream:
-    """A stream as people name it: ps_..., rf_..., wd_..., any other one as TYPE/UUID.
-
-    What was done to a read model is in projection/NAME.
-    """
-    prefix, _, rest = text.partition("/")
-    if prefix == STREAM_TYPE and rest in {each.name for each in PROJECTIONS}:
-        return upkeep_stream(rest)
-    try:
-        if rest and prefix in _TYPES:
-            return Stream(prefix, UUID(rest))
-        prefix = text.partition("_")[0]
-        return Stream(_STREAMS[prefix], parse_public_id(prefix, text))
-    except (KeyError, ValueError, PublicIdMalformed):
-        raise GatewayError(
-            f"{text!r} names no stream: give ps_…, rf_…, wd_… or TYPE/UUID"
-        ) from None
 
 
 def _as_json(recorded: Recorded[Event]) -> dict[str, Any]:

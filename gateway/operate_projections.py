@@ -23,8 +23,8 @@ from domain.errors import ReasonMissing
 from domain.events import Event
 from gateway import bootstrap, projections_view
 from gateway.failures import GatewayError
-from gateway.operate import stream_named
 from gateway.settings import Settings
+from gateway.stream_names import stream_named
 from gateway.supervisor import stop_on_signals
 from gateway.tables import console, lines
 from gateway.timeline import timeline
@@ -184,20 +184,27 @@ async def compare(settings: Settings, names: Sequence[str], *, as_json: bool) ->
     return 1 if any(each.differences for each in compared.values()) else 0
 
 
-async def switch_back(settings: Settings, name: str, order: Order, *, as_json: bool) -> int:
-    projection = _projection(name)
-    async with _bench(settings) as bench, working(bench.owner, [name]) as connection:
-        done = await switching.switch_back(
-            connection, bench.core.store, projection, bench.core.clock, _reasoned(order)
-        )
-    if as_json:
-        _print_json([{"projection": name, **projections_view.switched_json(done)}])
-    else:
-        lines(
-            console(),
-            f"{name}: {done.schema} is shown again, {done.replaced} is kept behind it; "
-            + projections_view.switched_words(done),
-        )
+async def switch_back(
+    settings: Settings, names: Sequence[str], order: Order, *, as_json: bool
+) -> int:
+    """Each by itself, and said as soon as it is done: a mistake half-way leaves the others."""
+    chosen = [_projection(name) for name in dict.fromkeys(names)]
+    asked = _reasoned(order)
+    held = [each.name for each in chosen]
+    async with _bench(settings) as bench, working(bench.owner, held) as connection:
+        for projection in chosen:
+            done = await switching.switch_back(
+                connection, bench.core.store, projection, bench.core.clock, asked
+            )
+            if as_json:
+                said = projections_view.switched_json(done)
+                _print_json([{"projection": projection.name, **said}])
+                continue
+            lines(
+                console(),
+                f"{projection.name}: {done.schema} is shown again, {done.replaced} is kept behind "
+                f"it; {projections_view.switched_words(done)}",
+            )
     return 0
 
 
