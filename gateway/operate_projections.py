@@ -135,7 +135,7 @@ async def rebuild(
     accept_differences: bool,
     as_json: bool,
 ) -> int:
-    if accept_differences and not order.reason:
+    if accept_differences and not (order.reason or "").strip():
         raise ReasonMissing("say with --reason why what is shown now may be different")
     chosen = [_projection(name) for name in dict.fromkeys(names)] or list(PROJECTIONS)
     async with _bench(settings) as bench:

@@ -171,10 +171,13 @@ async def _shown(
         live, fresh = await _held(connection, choice.projection, choice.schema)
         held_at = loop.time()
         position = await _caught_up(connection, store, choice, live, fresh, clock)
-        views_at = loop.time()
-        await _move_views(connection, live.schema, choice.schema)
         await _move_flags(connection, live.schema, choice.schema)
-        await note(connection, choice.projection.name, choice.fact(live, position), choice.by)
+        fact = choice.fact(live, position)
+        await note(connection, choice.projection.name, fact, choice.by)
+        statements = await _views(connection, live.schema, choice.schema)
+        views_at = loop.time()  # from here on readers may wait
+        for statement in statements:
+            await connection.execute(statement)
         return live.schema, position, held_at, views_at
 
     (replaced, position, held_at, views_at), tries = await _patiently(connection, work)
@@ -248,28 +251,24 @@ async def _caught_up(
     return live.position
 
 
-async def _move_views(connection: AsyncConnection, live: str, schema: str) -> None:
+async def _views(connection: AsyncConnection, live: str, schema: str) -> list[sql.Composed]:
     """By the catalogue, not by our tables: either may be of another version's code."""
     before, after = await _tables(connection, live), await _tables(connection, schema)
+    statements: list[sql.Composed] = []
     for table in sorted(before.keys() | after.keys()):
-        view = sql.Identifier(VIEWS, table)
+        view, source = sql.Identifier(VIEWS, table), sql.Identifier(schema, table)
         if after.get(table) == before.get(table):
             # The view itself stays: prepared statements and grants with it.
-            await connection.execute(
-                sql.SQL("CREATE OR REPLACE VIEW {} AS SELECT * FROM {}").format(
-                    view, sql.Identifier(schema, table)
-                )
-            )
+            replace = sql.SQL("CREATE OR REPLACE VIEW {} AS SELECT * FROM {}")
+            statements.append(replace.format(view, source))
             continue
-        await connection.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(view))
+        statements.append(sql.SQL("DROP VIEW IF EXISTS {}").format(view))
         if table in after:
-            await connection.execute(
-                sql.SQL("CREATE VIEW {} AS SELECT * FROM {}").format(
-                    view, sql.Identifier(schema, table)
-                )
-            )
-            grant = sql.SQL(f"GRANT SELECT ON {{}} TO {APP}, {READONLY}")
-            await connection.execute(grant.format(view))
+            statements += [
+                sql.SQL("CREATE VIEW {} AS SELECT * FROM {}").format(view, source),
+                sql.SQL(f"GRANT SELECT ON {{}} TO {APP}, {READONLY}").format(view),
+            ]
+    return statements
 
 
 async def _tables(connection: AsyncConnection, schema: str) -> dict[str, list[str]]:

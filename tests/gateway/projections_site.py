@@ -4,11 +4,12 @@ site    a database with every table, a log in it, and commands run as operators 
 """
 
 import asyncio
+import io
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from application.handling import Handler
 from application.ports import Batch, Context, Stream, StreamAppend
 from domain.events import Event
 from gateway.local_chain import LOCAL_TOKENS
+from gateway.settings import Settings, load
 from projections.catalogue import PROJECTIONS
 from projections.progress import ProgressReads
 from projections.schema import ensure_schemas
@@ -101,6 +103,17 @@ class Site:
 
     async def gateway(self, *arguments: str) -> Said:
         return await self.said(await self.start("projections", *arguments))
+
+    @property
+    def settings(self) -> Settings:
+        return load(self.environment)
+
+    async def told(self, command: Coroutine[Any, Any, int | None]) -> Said:
+        """A command of gateway/operate_projections, without a process of its own."""
+        out = io.StringIO()
+        with redirect_stdout(out):
+            status = await command
+        return Said(status or 0, out.getvalue(), "")
 
     async def append(self, stream: Stream, *events: Event, after: int = 0) -> int:
         return await self.store.append(Batch((StreamAppend(stream, after, events),), SYSTEM))

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 import psycopg
 import pytest
 
+from gateway import operate_projections as operate
 from projections.catalogue import PROJECTIONS
+from projections.rebuild import Order
 from tests.conftest import Migrated
 from tests.gateway.projections_site import Site, opened
 
 pytestmark = pytest.mark.services
 Record = Callable[[str, object], None]
-ANN = ("--actor", "ann", "--reason", "a drill")
 READERS = 4
 PAUSE_SECONDS = 0.01
 # What only ever grows, whatever is shown: the newest fact in the rows, and how many there are.
@@ -108,10 +109,11 @@ async def test_everything_is_rebuilt_shown_and_taken_back_and_no_reader_notices(
     async with busy(site) as readers:
         done = await site.gateway("rebuild", "--actor", "ann", "--json")
         assert done.status == 0, done
-        compared = await site.gateway("compare", "--json")
+        compared = await site.told(operate.compare(site.settings, [], as_json=True))
         assert (compared.status, len(compared.lines())) == (0, len(PROJECTIONS)), compared
         names = [each.name for each in PROJECTIONS]
-        back = await site.gateway("switch-back", *names, *ANN, "--json")
+        order = Order("operator:ann", "a drill")
+        back = await site.told(operate.switch_back(site.settings, names, order, as_json=True))
         assert back.status == 0, back
     assert await site.store.head() > begun + 100, "nothing was written meanwhile"
     await site.caught_up()
@@ -160,7 +162,7 @@ async def test_a_rebuild_that_is_killed_goes_on_where_it_was_and_ends_alike(site
     for table in ("payments", "payment_transfers"):
         rows = await site.contents("rm_payments_v2_r1", table)
         assert rows == await site.contents("rm_payments_v2", table)
-    history = await site.gateway("history", "payments", "--json")
+    history = await site.told(operate.history(site.settings, "payments", as_json=True))
     assert [(each["what"], each["by"]) for each in history.lines()] == [
         ("projection.rebuild_started", "operator:ann"),
         ("projection.switched", "operator:bo"),
@@ -168,7 +170,7 @@ async def test_a_rebuild_that_is_killed_goes_on_where_it_was_and_ends_alike(site
 
 
 async def list_of(site: Site) -> list[dict[str, object]]:
-    return (await site.gateway("list", "--json")).lines()
+    return (await site.told(operate.listed(site.settings, as_json=True))).lines()
 
 
 async def test_a_second_rebuild_of_the_same_is_refused_and_ctrl_c_ends_the_first(
