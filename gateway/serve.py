@@ -24,6 +24,8 @@ from gateway.settings import Settings
 if TYPE_CHECKING:
     import uvicorn
 
+    from gateway.metrics import Origin
+
 log = structlog.get_logger(__name__)
 
 _DATABASE_AND_BUS = ("database_url", "nats_url", "networks")
@@ -93,23 +95,28 @@ async def ingest(settings: Settings, stop: asyncio.Event, name: str) -> None:
         async with _opened(sources):
             ingester = bootstrap.ingester(core, network, sources)
             try:
-                async with _measured(settings, ingester):
+                async with _measured(settings, _chain(ingester)):
                     await ingester.run(stop)
             except Misconfigured as mistake:
                 raise GatewayError(str(mistake)) from mistake
 
 
+def _chain(ingester: Ingester) -> "Origin | None":
+    from gateway.chain_metrics import chain_samples
+
+    measures = ingester.measures
+    return None if measures is None else functools.partial(chain_samples, measures)
+
+
 @contextlib.asynccontextmanager
-async def _measured(settings: Settings, ingester: Ingester) -> AsyncIterator[None]:
+async def _measured(settings: Settings, origin: "Origin | None") -> AsyncIterator[None]:
     """With /metrics on METRICS_PORT, if there is one."""
-    if settings.metrics_port is None or ingester.measures is None:
+    if settings.metrics_port is None or origin is None:
         yield
         return
-    from gateway.chain_metrics import chain_samples
     from gateway.metrics import Exposition, served
 
-    exposition = Exposition(functools.partial(chain_samples, ingester.measures))
-    async with served(exposition, settings.metrics_host, settings.metrics_port):
+    async with served(Exposition(origin), settings.metrics_host, settings.metrics_port):
         yield
 
 
@@ -120,8 +127,12 @@ async def settle(settings: Settings, stop: asyncio.Event) -> None:
 
 
 async def project(settings: Settings, stop: asyncio.Event) -> None:
+    from gateway.projection_metrics import projection_samples
+
     async with bootstrap.core(settings, "project") as core:
-        await bootstrap.projector(core).run(stop)
+        origin = functools.partial(projection_samples, core.postgres)
+        async with _measured(settings, origin):
+            await bootstrap.projector(core).run(stop)
 
 
 async def deliver(settings: Settings, stop: asyncio.Event) -> None:

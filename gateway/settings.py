@@ -149,7 +149,10 @@ class Settings(BaseModel):
         default="127.0.0.1", description="where /metrics listens: never a public address"
     )
     metrics_port: int | None = Field(
-        default=None, ge=0, le=65535, description="Prometheus figures of `gateway ingest`"
+        default=None,
+        ge=0,
+        le=65535,
+        description="Prometheus figures of `gateway ingest` and `gateway project`",
     )
     ingest_rests: bool = Field(
         default=True, description="look at the chain every other minute while nobody is to pay"

@@ -1,5 +1,6 @@
 """What an operator sees of the read models, and what is said when something is in the way."""
 
+import functools
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -7,10 +8,13 @@ import psycopg
 import pytest
 from rich.console import Console
 
+from adapters.clock import SystemClock
 from domain.errors import ReasonMissing
 from gateway import operate_projections as operate
 from gateway.failures import GatewayError
+from gateway.metrics import Exposition
 from gateway.operate import events
+from gateway.projection_metrics import projection_samples
 from gateway.projections_view import (
     TROUBLES,
     comparison_lines,
@@ -20,7 +24,7 @@ from gateway.projections_view import (
 from gateway.settings import load
 from projections.catalogue import PROJECTIONS
 from projections.comparing import Comparison, Difference
-from projections.rebuild import Order
+from projections.rebuild import Order, rebuild
 from projections.standing import LAG_SECONDS_MAX, Standing
 from tests.conftest import Migrated
 from tests.examples import AT
@@ -253,6 +257,26 @@ async def test_rows_that_differ_are_not_shown_unless_somebody_accepts_it(site: S
     assert dropped.lines() == [{"projection": "payments", "dropped": "rm_payments_v2"}]
     follower.terminate()
     await follower.wait()
+
+
+@pytest.mark.services
+async def test_prometheus_is_shown_lag_parked_streams_and_what_is_beside(site: Site) -> None:
+    await site.append(session_stream(1), created(1))
+    stream = f"payment_session/{session_stream(1).id}"
+    await site.told(operate.park(site.settings, "payments", stream, ANN, as_json=True))
+    await rebuild(site.owner, site.store, [PROJECTIONS[0]], SystemClock())
+    exposition = Exposition(functools.partial(projection_samples, site.app))
+    text = (await exposition.text()).decode()
+    for line in (
+        'gateway_projection_led{projection="payments"} 0.0',
+        'gateway_projection_lag_events{projection="journal"} 2.0',
+        'gateway_projection_parked_streams{projection="payments"} 1.0',
+        'gateway_projection_tables_beside{kind="ready",projection="payments"} 1.0',
+        'gateway_projection_tables_beside{kind="kept",projection="payments"} 0.0',
+        "gateway_scrape_failures_total 0.0",
+    ):
+        assert line in text
+    assert 'gateway_projection_lag_seconds{projection="payments"}' in text
 
 
 @pytest.mark.services
