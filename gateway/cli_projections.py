@@ -12,13 +12,20 @@ import typer
 
 from gateway.cli_options import BOOKS, OWNERS, VAR, Folder, Json, settings_of
 
-projections_app = typer.Typer(no_args_is_help=True, help="Read models: how they stand, rebuilds.")
+projections_app = typer.Typer(invoke_without_command=True)
 
 Name = Annotated[str, typer.Argument(help="a projection, as `list` names it")]
 Names = Annotated[list[str] | None, typer.Argument(help="projections; none: every one")]
 StreamName = Annotated[str, typer.Argument(help="ps_…, rf_…, wd_… or TYPE/UUID")]
 Actor = Annotated[str, typer.Option(help="who decides")]
 Reason = Annotated[str, typer.Option(help="why: it is kept in the log")]
+
+
+@projections_app.callback()
+def projections(context: typer.Context, folder: Folder = VAR, json: Json = False) -> None:
+    """How the read models stand, as `list` says; rebuild, compare, park and retry them."""
+    if context.invoked_subcommand is None:
+        list_(folder, json)
 
 
 @projections_app.command(name="list")

@@ -46,7 +46,7 @@ def migrate(settings: Settings) -> None:
     if passwords:
         migrations.create_roles(owner, passwords)
     made = release.make_tables(owner)
-    with progress_bar(shown=True) as on_progress:
+    with progress_bar(shown=sys.stderr.isatty()) as on_progress:
         renewed = asyncio.run(release.fill_tables(owner, on_progress))
     shown = [f"{each.schema} is shown, from position {each.position:,}" for each in renewed]
     print("\n".join([*made, *shown]) or "nothing to do: the database is up to date")

@@ -17,17 +17,15 @@ import orjson
 import psycopg
 
 from adapters.postgres import Postgres
-from application.ports import Recorded, StoreUnavailable, Stream
+from application.ports import StoreUnavailable, Stream
 from application.upkeep import upkeep_stream
 from domain.errors import ReasonMissing
-from domain.events import Event
 from gateway import bootstrap, projections_view
 from gateway.failures import GatewayError
 from gateway.settings import Settings
 from gateway.stream_names import stream_named
 from gateway.supervisor import stop_on_signals
 from gateway.tables import console, lines
-from gateway.timeline import timeline
 from projections import parked as parking
 from projections import renewal, switching
 from projections.catalogue import PROJECTIONS
@@ -110,18 +108,12 @@ async def history(settings: Settings, name: str, *, as_json: bool) -> None:
     projection = _projection(name)
     async with bootstrap.core(settings, "projections") as core:
         facts = await core.store.read_stream(upkeep_stream(projection.name))
-        networks = core.networks
     if as_json:
-        _print_json(map(_fact, facts))
+        _print_json(map(projections_view.history_json, facts))
     elif facts:
-        console().print(timeline(f"What was done to {name}", facts, networks))
+        console().print(projections_view.history_table(name, facts))
     else:
         console().print(f"Nothing was ever done to {name} by hand.")
-
-
-def _fact(fact: Recorded[Event]) -> dict[str, Any]:
-    said = fact.event.model_dump(mode="json")
-    return {"what": fact.event.name, "by": fact.context.actor, "position": fact.position, **said}
 
 
 # ---------------------------------------------------------------- rebuilding
@@ -139,7 +131,9 @@ async def rebuild(
         raise ReasonMissing("say with --reason why what is shown now may be different")
     chosen = [_projection(name) for name in dict.fromkeys(names)] or list(PROJECTIONS)
     async with _bench(settings) as bench:
-        with projections_view.progress_bar(shown=not as_json) as on_progress:
+        with projections_view.progress_bar(
+            shown=not as_json and sys.stderr.isatty()
+        ) as on_progress:
             work = renewal.renew(
                 bench.owner,
                 bench.core.store,

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bar
 
+from application.ports import Recorded
+from domain.events import Event
 from gateway.tables import Listing
 from projections.comparing import Comparison
 from projections.parked import Parked, Retried
@@ -273,6 +275,43 @@ def retried_json(done: Retried) -> dict[str, Any]:
         "left": list(done.left),
         "error": done.error,
     }
+
+
+# ---------------------------------------------------------------- history
+
+_TOLD = {
+    "tables": "tables",
+    "replaced": "instead of",
+    "position": "from position",
+    "differing": "differing",
+    "stream_id": "stream",
+    "settled": "settled",
+}
+
+
+def history_table(name: str, facts: Sequence[Recorded[Event]]) -> Listing:
+    columns = ("at (UTC)", "what", "by")
+    table = Listing(f"What was done to {name} by hand", *columns, left=frozenset(columns))
+    for fact in facts:
+        said = fact.event.model_dump(mode="json")
+        about = [f"{word} {_shown(said[key])}" for key, word in _TOLD.items() if said.get(key)]
+        notes = [", ".join(about), said.get("reason") or ""]
+        table.add_row(
+            f"{fact.event.at:%Y-%m-%d %H:%M:%S}",
+            fact.event.name,
+            fact.context.actor,
+            notes=[note for note in notes if note],
+        )
+    return table
+
+
+def history_json(fact: Recorded[Event]) -> dict[str, Any]:
+    said = fact.event.model_dump(mode="json")
+    return {"what": fact.event.name, "by": fact.context.actor, **said}
+
+
+def _shown(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value).lower()
 
 
 # ---------------------------------------------------------------- words

@@ -58,6 +58,7 @@ TABLES = (
         asked_at timestamptz NOT NULL,
         worked_by text NOT NULL,
         worked_since timestamptz NOT NULL,
+        worked_from bigint NOT NULL DEFAULT 0,
         indexed boolean NOT NULL DEFAULT false,
         error text,
         switched_at timestamptz

@@ -158,8 +158,9 @@ async def _begin(
         place = Place(schema, 0, live=False)
         return Job(Follower(projection, place), indexed=False, resumed=False)
     await connection.execute(
-        "UPDATE rm_admin.rebuilds SET worked_by = %s, worked_since = %s WHERE schema = %s",
-        (order.by, at, job.schema),
+        "UPDATE rm_admin.rebuilds SET worked_by = %s, worked_since = %s, worked_from = %s "
+        "WHERE schema = %s",
+        (order.by, at, job.position, job.schema),
     )
     return job
 

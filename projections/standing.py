@@ -8,7 +8,7 @@ Shapes  One row a schema. Its state is where it is in its life:
         failed    the database refused something while it was rebuilt
         What is wrong with it is another field, `trouble`.
 Units   lag in events of the log, which has no gaps, and in seconds since the first of them was
-        recorded; the rate in events a second, between two looks.
+        recorded; the rate in events a second.
 Errors  NotMigrated; ports.StoreUnavailable.
 """
 
@@ -88,7 +88,9 @@ SELECT c.name, c.version, c.schema,
        coalesce(extract(epoch FROM clock_timestamp() - (
            SELECT recorded_at FROM es.events WHERE position = c.position + 1)), 0)::float,
        (SELECT count(*) FROM rm_admin.parked p WHERE p.schema = c.schema),
-       coalesce(c.kept_since, r.switched_at, r.asked_at), r.asked_by, r.error
+       coalesce(c.kept_since, r.switched_at, r.asked_at), r.asked_by, r.error,
+       ((c.position - r.worked_from)
+           / nullif(extract(epoch FROM c.updated_at - r.worked_since), 0))::float
 FROM head CROSS JOIN rm_admin.checkpoints c LEFT JOIN rm_admin.rebuilds r USING (schema)
 ORDER BY c.name, c.live DESC, c.followed DESC, c.schema
 """
@@ -128,15 +130,21 @@ def _standing(row: Sequence[Any], holders: Holders, ours: Collection[tuple[str, 
         by=row[9],
         error=row[10],
         ours=(name, version) in ours,
+        rate=None if followed else max(row[11] or 0.0, 0.0),
     )
 
 
 def with_rates(
     before: Sequence[Standing], after: Sequence[Standing], seconds: float
 ) -> list[Standing]:
-    """The later look, with how fast each has moved since the earlier one."""
+    """The later look, with how fast each has moved since the earlier one.
+
+    A rebuild moves in batches larger than that: its rate is that of the whole command so far.
+    """
     began = {each.schema: each.position for each in before}
     return [
         replace(each, rate=(each.position - began.get(each.schema, each.position)) / seconds)
+        if each.rate is None
+        else each
         for each in after
     ]

@@ -193,6 +193,9 @@ async def test_parking_and_retrying_by_hand_is_shown_and_kept_in_the_log(site: S
         "projection.stream_parked",
         "projection.stream_retried",
     ]
+    table = (await site.told(operate.history(settings, "payments", as_json=False))).out
+    assert "settled true" in table
+    assert table.count("operator:ann") == 2
     told = await site.told(events(settings, "projection/payments", as_json=False))
     assert "projection.stream_parked" in told.out
     nothing = await site.told(operate.history(settings, "journal", as_json=False))
