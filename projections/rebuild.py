@@ -128,6 +128,8 @@ async def begin(
 ) -> list[Job]:
     """All of them or none: a fresh schema each, or the one to go on with."""
     async with connection.transaction():
+        # That it was begun, and by whom, is worth waiting for the disk.
+        await connection.execute("SET LOCAL synchronous_commit = on")
         return [await _begin(connection, each, order, clock) for each in projections]
 
 

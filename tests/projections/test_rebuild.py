@@ -1,18 +1,29 @@
 """Rebuilt beside the live ones: equal, whatever the batches were."""
 
+import asyncio
 from typing import Any
 
 import pytest
 from psycopg import sql
 
+from application.ports import StoreUnavailable
+from gateway.embedded import Embedded
+from projections import rebuild as rebuilding
 from projections import switching
 from projections.catalogue import PROJECTIONS
 from projections.comparing import compare_kept
 from projections.payments import Payments
-from projections.rebuild import Order, rebuild
+from projections.rebuild import Order, Progress, RebuildOfOtherCode, rebuild
 from projections.renewal import Renewed, renew
-from projections.switching import NothingToSwitch, RebuildBehind, switch, switch_back
-from projections.upkeep import working
+from projections.switching import (
+    NothingToSwitch,
+    RebuildBehind,
+    SwitchBlocked,
+    switch,
+    switch_back,
+)
+from projections.upkeep import BeingRebuilt, working
+from projections.watchlist import WatchList
 from tests.examples import OBSERVED
 from tests.projections.conftest import Stage
 from tests.projections.test_runner import (
@@ -167,3 +178,106 @@ async def test_a_rebuild_is_gone_on_with_unless_it_is_begun_anew(stage: Stage) -
     assert names == ["rm_payments_v2_r1", "rm_payments_v2_r1", "rm_payments_v2_r2"]
     states = await rows(stage, "SELECT schema, state FROM rm_admin.rebuilds ORDER BY schema")
     assert states == [("rm_payments_v2_r1", "dropped"), ("rm_payments_v2_r2", "ready")]
+
+
+async def test_a_reader_who_holds_a_view_delays_the_switch_and_nobody_else(stage: Stage) -> None:
+    await append(stage, session_stream(1), created(1))
+    waited: list[float] = []
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    async def look() -> None:
+        while not stop.is_set():
+            began = loop.time()
+            assert len(await shown(stage)) == 1
+            waited.append(loop.time() - began)
+            await asyncio.sleep(0.005)
+
+    async with running(stage.runner()):
+        await caught_up(stage)
+        async with stage.app.connection() as holder:
+            await holder.execute("SELECT FROM rm.payments")  # and its transaction goes on
+            looking = asyncio.create_task(look())
+            rebuilding = asyncio.create_task(renewed(stage))
+            await asyncio.sleep(2.0)
+            assert not rebuilding.done()
+            await holder.commit()
+        done = await rebuilding
+        stop.set()
+        await looking
+    assert done.switched is not None
+    assert done.switched.tries > 1
+    assert max(waited) < 1.5, "a quarter of a second, on a machine that others use too"
+
+
+async def test_a_view_that_is_never_let_go_is_said_and_nothing_is_shown(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(switching, "TRIES_MAX", 2)
+    await append(stage, session_stream(1), created(1))
+    async with running(stage.runner()):
+        await caught_up(stage)
+        async with stage.app.connection() as holder:
+            await holder.execute("SELECT FROM rm.payments")
+            with pytest.raises(SwitchBlocked, match="2 tries"):
+                await renewed(stage)
+        done = await renewed(stage)
+    assert (done.resumed, done.switched is not None) == (True, True)
+
+
+@pytest.mark.services
+async def test_a_rebuild_outlives_a_database_that_went_down(
+    stage: Stage, embedded: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rebuilding, "REBUILD_BATCH_EVENTS_MAX", 20)
+    history = stage.history()
+    await history.write(300)
+    async with running(stage.runner()):
+        await caught_up(stage)
+        half = await stage.store.head() // 2
+        reached = asyncio.Event()
+
+        def on_progress(progress: Progress) -> None:
+            if progress.position > half:
+                reached.set()
+
+        work = asyncio.create_task(
+            renew(stage.owner, stage.store, PROJECTIONS, stage.clock, ANN, on_progress=on_progress)
+        )
+        await reached.wait()
+        await embedded.postgres.stop("immediate")
+        with pytest.raises(StoreUnavailable):
+            await work
+        await embedded.postgres.start()
+        await caught_up(stage)
+        again = await renew(stage.owner, stage.store, PROJECTIONS, stage.clock, ANN)
+        await history.write(50)
+        await caught_up(stage)
+    for each in again:
+        assert each.resumed
+        assert each.switched is not None
+        for table in each.projection.tables:
+            rows_now = await contents(stage, "rm", table.name)
+            assert rows_now == await contents(stage, each.projection.schema, table.name)
+
+
+async def test_a_rebuild_begun_by_other_code_is_begun_anew_on_request_only(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (begun,) = await rebuild(stage.owner, stage.store, [Payments()], stage.clock)
+    async with stage.owner.connection() as connection:
+        await connection.execute(f"COMMENT ON SCHEMA {begun.schema} IS 'other tables'")
+    with pytest.raises(RebuildOfOtherCode, match="--restart"):
+        await rebuild(stage.owner, stage.store, [Payments()], stage.clock)
+    anew = Order("operator:ann", restart=True)
+    (done,) = await rebuild(stage.owner, stage.store, [Payments()], stage.clock, anew)
+    assert done.schema == "rm_payments_v2_r2"
+
+
+async def test_two_may_not_work_on_one_and_the_second_is_told_who_does(stage: Stage) -> None:
+    await rebuild(stage.owner, stage.store, [Payments()], stage.clock, Order("operator:ann"))
+    async with working(stage.owner, ["payments"]):
+        with pytest.raises(BeingRebuilt, match=r"by operator:ann, since 2026-11-22 12:00:00 UTC"):
+            await rebuild(stage.owner, stage.store, [Payments()], stage.clock)
+        await rebuild(stage.owner, stage.store, [WatchList()], stage.clock)
+    await rebuild(stage.owner, stage.store, [Payments()], stage.clock)
