@@ -41,6 +41,14 @@ from domain.events_merchant import (
     WebhookEndpointDisabled,
 )
 from domain.events_network import HaltCause, NetworkHalted, NetworkResumed
+from domain.events_operations import (
+    ProjectionDropped,
+    ProjectionRebuildStarted,
+    ProjectionStreamParked,
+    ProjectionStreamRetried,
+    ProjectionSwitched,
+    ProjectionSwitchedBack,
+)
 from domain.events_payment import (
     ConfirmationPolicySet,
     OnchainTransferAccepted,
@@ -127,6 +135,12 @@ __all__ = [
     "PaymentRefunded",
     "PaymentReversed",
     "Posting",
+    "ProjectionDropped",
+    "ProjectionRebuildStarted",
+    "ProjectionStreamParked",
+    "ProjectionStreamRetried",
+    "ProjectionSwitched",
+    "ProjectionSwitchedBack",
     "ReceivingAddressSet",
     "RefundBroadcast",
     "RefundCompleted",

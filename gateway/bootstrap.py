@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from psycopg.conninfo import make_conninfo
+
 from adapters.addresses import checksum_address
 from adapters.chain_heads import PostgresChainHeads
 from adapters.checkpoints import PostgresCheckpoints
@@ -38,6 +40,7 @@ from application.parked import ParkedReports
 from application.policies import Policies
 from application.settlement import Settlement
 from application.statements import Statements
+from application.upkeep import Upkeep
 from chain_ingest.budget import REQUESTS_PER_SECOND_DEFAULT, Budget, BudgetedSource
 from chain_ingest.metered import MeteredSource
 from chain_ingest.reconcile import Reconciling
@@ -55,6 +58,7 @@ from projections.payment_reads import PaymentReads
 from projections.progress import ProgressReads
 from projections.refund_reads import RefundReads
 from projections.runner import ProjectionRunner
+from projections.schema import OWNER
 from projections.to_check_reads import ToCheckReads
 from projections.watchlist_reads import WatchListReads
 from workers.dispatcher import Dispatcher
@@ -64,6 +68,9 @@ from workers.refund_sender import RefundSender
 from workers.settlement import SettlementWorker
 from workers.webhook_attempt import Attempts
 from workers.webhook_delivery import WebhookWorker
+
+OWNER_POOL_SIZE_MAX = 4  # one works, one compares, two ask
+REACH_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -129,6 +136,20 @@ def statements(of: Core) -> Statements:
 
 def progress(of: Core) -> ProgressReads:
     return ProgressReads(of.postgres)
+
+
+def owner(of: Core) -> Postgres:
+    """Connections that act as the owner of tables, whoever DATABASE_URL_OWNER logs in as."""
+    name = f"gateway-{of.name}"
+    return Postgres(owner_conninfo(of.settings), name=name, max_size=OWNER_POOL_SIZE_MAX)
+
+
+def owner_conninfo(settings: Settings) -> str:
+    return make_conninfo(settings.secret("database_url_owner"), options=f"-c role={OWNER}")
+
+
+def upkeep(of: Core) -> Upkeep:
+    return Upkeep(of.handler)
 
 
 # ---------------------------------------------------------------- processes

@@ -18,6 +18,7 @@ import typer
 
 from gateway.cli_chain import chain_app
 from gateway.cli_options import BOOKS, VAR, Folder, Json, settings_of
+from gateway.cli_projections import projections_app
 
 if TYPE_CHECKING:
     from gateway.operate_inbox import Decision
@@ -32,6 +33,7 @@ app = typer.Typer(
 inbox_app = typer.Typer(invoke_without_command=True)
 app.add_typer(inbox_app, name="inbox")
 app.add_typer(chain_app)
+app.add_typer(projections_app, name="projections")
 Transfer = Annotated[str, typer.Argument(help="tr_…, or CHAIN:TX:LOG")]
 Reason = Annotated[str, typer.Option(help="why: it is kept with the decision")]
 

@@ -15,6 +15,7 @@ Json = Annotated[bool, typer.Option("--json", help="for machines")]
 VAR = Path("var")
 BOOKS = ("database_url", "nats_url", "networks")
 CHAINS = (*BOOKS, "rpc_urls")
+OWNERS = (*BOOKS, "database_url_owner")
 
 
 def settings_of(folder: Path = VAR, *, needs: Sequence[str] = ()) -> "Settings":
@@ -27,7 +28,7 @@ def settings_of(folder: Path = VAR, *, needs: Sequence[str] = ()) -> "Settings":
     environment: dict[str, Any] = dict(os.environ)  # noqa: TID251 - handed to the settings
     if not any(name.startswith("DATABASE_URL") for name in environment):
         local = read_environment(folder)
-        if not local and tuple(needs) in {BOOKS, CHAINS}:
+        if not local and tuple(needs) in {BOOKS, CHAINS, OWNERS}:
             raise GatewayError(
                 f"no gateway has run in {folder}, and DATABASE_URL is not set: "
                 "start one with `gateway up`, or name its --folder"

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from adapters import keystore, migrate
+from gateway import release
 from gateway.embedded import ChainOptions, Embedded
 from gateway.embedded_server import free_port, port_is_free
 from gateway.local_chain import LOCAL_TOKENS, LocalChain
 from gateway.local_files import read_environment, write_environment
 from gateway.supervisor import OnChange, Process, Supervisor
-from projections.schema import ensure_schemas
 
 CONFIRMATIONS = 3
 LOCAL_SCRYPT_N = 2**12
@@ -52,7 +52,8 @@ class LocalGateway:
         loop = asyncio.get_running_loop()
         endpoints = await self.embedded.start(on_step)
         began = loop.time()
-        await asyncio.to_thread(self._tables, endpoints.database_url)
+        owner = await asyncio.to_thread(self._tables, endpoints.database_url)
+        await release.fill_tables(owner)
         say("tables", loop.time() - began)
         began = loop.time()
         async with LocalChain(endpoints.rpc_url) as chain:
@@ -71,11 +72,11 @@ class LocalGateway:
     async def stop(self) -> None:
         await self.embedded.stop()
 
-    def _tables(self, admin_url: str) -> None:
+    def _tables(self, admin_url: str) -> str:
         migrate.create_roles(admin_url)
         owner = migrate.role_dsn(admin_url, migrate.OWNER)
-        migrate.migrate(owner)
-        ensure_schemas(owner)
+        release.make_tables(owner)
+        return owner
 
     def _settings(self) -> dict[str, str]:
         known = read_environment(self.folder)

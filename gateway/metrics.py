@@ -37,7 +37,7 @@ from gateway.failures import GatewayError
 
 log = structlog.get_logger(__name__)
 
-LABELS = frozenset({"network", "provider", "method", "kind"})
+LABELS = frozenset({"network", "provider", "method", "kind", "projection"})
 SERIES_MAX = 100
 SCRAPE_SECONDS_MAX = 2.0
 _UNITS = ("_seconds", "_batches")  # of histograms

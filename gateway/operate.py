@@ -1,10 +1,10 @@
 """What operators do by hand: tables, keys, merchants, books, timelines."""
 
+import asyncio
 import secrets
 import sys
 from collections.abc import Iterable
 from typing import Any
-from uuid import UUID
 
 import orjson
 from rich.console import Console
@@ -16,35 +16,22 @@ from adapters import migrate as migrations
 from adapters.addresses import checksum_address
 from adapters.revisions import MigrationRefused, Phase
 from application.asset_units import AssetUnits
-from application.deciders import (
-    DELIVERY,
-    MERCHANT,
-    PAYMENT,
-    REFUND,
-    REFUND_FLOAT,
-    TRANSFER,
-)
-from application.ports import Recorded, Stream
+from application.ports import Recorded
 from application.reads import AccountBalance, TrialBalance
-from domain.errors import PublicIdMalformed
 from domain.events import Event
 from domain.networks import NetworkBook
-from domain.values import Mode, parse_public_id
-from gateway import bootstrap
+from domain.values import Mode
+from gateway import bootstrap, release
 from gateway.failures import GatewayError
+from gateway.projections_view import progress_bar
 from gateway.settings import Settings
+from gateway.stream_names import stream_named
 from gateway.tables import Cells, asset_text, console, figure, folding
 from gateway.timeline import timeline
-from projections.schema import ensure_schemas
 
 ACTOR = "operator"
 SCOPES = ("read", "write", "refund")
 READY_SECONDS_MAX = 10.0
-_TYPES = frozenset(
-    decider.stream_type
-    for decider in (PAYMENT, REFUND, REFUND_FLOAT, TRANSFER, MERCHANT, DELIVERY)
-) | {"journal_entry", "reorg"}
-_STREAMS = {"ps": PAYMENT.stream_type, "rf": REFUND.stream_type, "wd": DELIVERY.stream_type}
 
 
 def migrate(settings: Settings, phase: Phase | None = None) -> None:
@@ -62,11 +49,14 @@ def migrate(settings: Settings, phase: Phase | None = None) -> None:
     if passwords:
         migrations.create_roles(owner, passwords)
     try:
-        applied = migrations.migrate(owner, phase)
+        made = release.make_tables(owner, phase)
     except MigrationRefused as refused:
         raise GatewayError(str(refused)) from refused
-    made = [] if phase == "after" else ensure_schemas(owner)
-    print("\n".join([*applied, *made]) or "nothing to do: the database is up to date")
+    if phase != "after":
+        with progress_bar(shown=sys.stderr.isatty()) as on_progress:
+            renewed = asyncio.run(release.fill_tables(owner, on_progress))
+        made += [f"{each.schema} is shown, from position {each.position:,}" for each in renewed]
+    print("\n".join(made) or "nothing to do: the database is up to date")
 
 
 def make_keystore(settings: Settings) -> None:
@@ -164,7 +154,7 @@ def _line(units: AssetUnits, asset: str, debits: int, credits_: int) -> tuple[st
 async def events(settings: Settings, stream: str, *, as_json: bool) -> None:
     async with bootstrap.core(settings, "events") as core:
         try:
-            found = await core.store.read_stream(_stream(stream))
+            found = await core.store.read_stream(stream_named(stream))
         except AssertionError:  # an id of another type of stream
             found = ()
         networks = core.networks
@@ -175,20 +165,6 @@ async def events(settings: Settings, stream: str, *, as_json: bool) -> None:
             print(orjson.dumps(_as_json(recorded)).decode())
         return
     console().print(timeline(stream, found, networks))
-
-
-def _stream(text: str) -> Stream:
-    """A stream as people name it: ps_..., rf_..., wd_..., any other one as TYPE/UUID."""
-    prefix, _, rest = text.partition("/")
-    try:
-        if rest and prefix in _TYPES:
-            return Stream(prefix, UUID(rest))
-        prefix = text.partition("_")[0]
-        return Stream(_STREAMS[prefix], parse_public_id(prefix, text))
-    except (KeyError, ValueError, PublicIdMalformed):
-        raise GatewayError(
-            f"{text!r} names no stream: give ps_…, rf_…, wd_… or TYPE/UUID"
-        ) from None
 
 
 def _as_json(recorded: Recorded[Event]) -> dict[str, Any]:

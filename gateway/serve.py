@@ -137,8 +137,12 @@ async def settle(settings: Settings, stop: asyncio.Event) -> None:
 
 
 async def project(settings: Settings, stop: asyncio.Event) -> None:
-    async with _core(settings, "project") as core:
-        await bootstrap.projector(core).run(stop)
+    from gateway.projection_metrics import projection_samples
+
+    async with bootstrap.core(settings, "project") as core:
+        origin = functools.partial(projection_samples, core.postgres)
+        async with _measured(core, origin):
+            await bootstrap.projector(core).run(stop)
 
 
 async def deliver(settings: Settings, stop: asyncio.Event) -> None:

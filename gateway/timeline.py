@@ -26,6 +26,11 @@ _WORDS = {
     "fork_number": "fork after block",
     "depth": "depth",
     "message_type": "message",
+    "tables": "tables",
+    "replaced": "instead of",
+    "position": "position",
+    "stream_id": "stream",
+    "settled": "settled",
 }
 _AMOUNTS = {
     "due": "due",

@@ -1,9 +1,15 @@
 """How far each read model has come, and the streams it had to leave aside.
 
-Shapes  rm_admin.checkpoints  a row a schema; of the schemas of one projection one is live: the
-                              views in `rm` show it and `Progress` waits for it
-        rm_admin.parked       a row a stream whose fact at `position` could not be folded; this
-                              and all later facts of the stream are missing in that schema
+Shapes  rm_admin.checkpoints  a row a schema. Of the schemas of one projection one is live: the
+                              views in `rm` show it and `Progress` waits for it. The runner keeps
+                              up to date those that are `followed`: the live one, and those kept
+                              behind it. `epoch` grows whenever somebody else than the one who
+                              follows has changed rows or flags.
+        rm_admin.parked       a row a stream whose fact at `position` could not be folded, or
+                              which somebody left aside from there on; this and all later facts
+                              of the stream are missing in that schema
+        rm_admin.rebuilds     a row a rebuild, by the schema it made; kept when that is gone
+        rm_admin.operations   what was done by hand and is still to be told in the log
 Errors  NotMigrated           the tables for this code's version are not there yet
         Overtaken             another process has moved the checkpoint, or the views to other
                               tables: what we hold is stale
@@ -41,6 +47,43 @@ TABLES = (
         PRIMARY KEY (schema, stream_type, stream_id)
     )
     """,
+    """
+    CREATE TABLE IF NOT EXISTS rm_admin.rebuilds (
+        schema text PRIMARY KEY,
+        name text NOT NULL,
+        version int NOT NULL,
+        state text NOT NULL CHECK (state IN
+            ('building', 'ready', 'switched', 'kept', 'dropped', 'failed')),
+        asked_by text NOT NULL,
+        asked_at timestamptz NOT NULL,
+        worked_by text NOT NULL,
+        worked_since timestamptz NOT NULL,
+        worked_from bigint NOT NULL DEFAULT 0,
+        indexed boolean NOT NULL DEFAULT false,
+        error text,
+        switched_at timestamptz
+    )
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS rm_admin.operations (
+        operation_id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+        projection text NOT NULL,
+        event text NOT NULL,
+        event_version int NOT NULL,
+        data bytea NOT NULL,
+        actor text NOT NULL,
+        told boolean NOT NULL DEFAULT false,
+        number bigint GENERATED ALWAYS AS IDENTITY
+    )
+    """,
+)
+# Columns that came later: looked for first, since even a needless ALTER stops all who read.
+ADDED = (
+    ("checkpoints", "followed", "boolean NOT NULL DEFAULT true"),
+    ("checkpoints", "epoch", "int NOT NULL DEFAULT 0"),
+    ("checkpoints", "kept_since", "timestamptz"),
+    ("parked", "attempts", "int NOT NULL DEFAULT 1"),
+    ("parked", "parked_by", "text NOT NULL DEFAULT 'runner'"),
 )
 
 
@@ -59,22 +102,45 @@ class Place:
     schema: str
     position: int
     live: bool
+    epoch: int = 0
+
+
+_PLACES = """
+SELECT schema, position, live, epoch, followed FROM rm_admin.checkpoints
+WHERE name = %s AND version = %s ORDER BY live DESC, kept_since DESC NULLS LAST, schema DESC
+"""
 
 
 async def place_of(connection: AsyncConnection, projection: Projection) -> Place:
     """The live place of this version, else the newest one that is being built beside it."""
+    places = await _places(connection, projection)
+    return places[0][0]
+
+
+async def followed_places(connection: AsyncConnection, projection: Projection) -> list[Place]:
+    """Those of this version to keep up to date; none while the first one is still rebuilt."""
+    return [place for place, followed in await _places(connection, projection) if followed]
+
+
+async def _places(connection: AsyncConnection, projection: Projection) -> list[tuple[Place, bool]]:
     try:
-        cursor = await connection.execute(
-            "SELECT schema, position, live FROM rm_admin.checkpoints WHERE name = %s AND version = %s "
-            "ORDER BY live DESC, schema DESC LIMIT 1",
-            (projection.name, projection.version),
-        )
-    except errors.UndefinedTable as error:
+        cursor = await connection.execute(_PLACES, (projection.name, projection.version))
+    except (errors.UndefinedTable, errors.UndefinedColumn) as error:
         raise NotMigrated(projection.name) from error
-    row = await cursor.fetchone()
-    if row is None:
+    rows = await cursor.fetchall()
+    if not rows:
         raise NotMigrated(projection.name)
-    return Place(*row)
+    return [(Place(*row[:4]), row[4]) for row in rows]
+
+
+async def places_in(connection: AsyncConnection, schemas: Sequence[str]) -> dict[str, Place]:
+    """Where these schemas stand, held until the end of the transaction."""
+    cursor = await connection.execute(
+        "SELECT schema, position, live, epoch FROM rm_admin.checkpoints "
+        "WHERE schema = ANY(%s) ORDER BY schema FOR UPDATE",
+        (list(schemas),),
+    )
+    return {row[0]: Place(*row) for row in await cursor.fetchall()}
 
 
 async def lock(
@@ -85,13 +151,13 @@ async def lock(
     The row lock fences a leader that has lost its session without noticing, and the switch.
     """
     cursor = await connection.execute(
-        "SELECT c.schema, c.position, c.live, EXISTS (SELECT FROM rm_admin.parked p "
+        "SELECT c.schema, c.position, c.live, c.epoch, EXISTS (SELECT FROM rm_admin.parked p "
         "WHERE p.schema = c.schema) FROM rm_admin.checkpoints c "
         "WHERE c.schema = ANY(%s) ORDER BY c.schema FOR UPDATE OF c",
         ([place.schema for place in places],),
     )
     found = await cursor.fetchall()
-    if {Place(*row[:3]) for row in found} != set(places):
+    if {Place(*row[:4]) for row in found} != set(places):
         raise Overtaken
     leaving_aside = [schema for schema, *_, parked in found if parked]
     if not leaving_aside:
@@ -110,6 +176,14 @@ async def move(
     await connection.execute(
         "UPDATE rm_admin.checkpoints SET position = %s, updated_at = %s WHERE schema = ANY(%s)",
         (position, at, list(schemas)),
+    )
+
+
+async def overtake(connection: AsyncConnection, schemas: Sequence[str]) -> None:
+    """Whoever follows these must look again: we have changed rows, or which are shown."""
+    await connection.execute(
+        "UPDATE rm_admin.checkpoints SET epoch = epoch + 1 WHERE schema = ANY(%s)",
+        (list(schemas),),
     )
 
 

@@ -1,30 +1,88 @@
-"""Read models built anew from the log, beside the live ones, compared, and shown instead.
+"""Read models built anew from the log, beside the live ones, by an operator's command.
 
-Shapes  rebuild   replays the whole log into fresh schemas, indexes last; the live ones go on
-        compare   rows and a hash of all rows per table of two schemas at the same position
-        switch    brings a rebuilt schema to the live one's place and moves the views to it
-Errors  those of the database and of the store: a rebuild that failed leaves a schema that is
-        not live, which may be dropped. All of it needs the owner role.
+Shapes  begin     fresh schemas, or those that an earlier command has left unfinished
+        replay    the whole log into them, indexes last, then what came meanwhile; it may be
+                  killed at any moment and goes on from the last batch
+        Comparing and showing them is in comparing.py and switching.py.
+Units   positions of the log; the pace in positions a second, over PACE_SECONDS.
+Errors  RebuildOfOtherCode  the unfinished schema was made by code with other tables
+        BeingRebuilt        (upkeep.py) somebody else is at it
+        those of the database and of the store. All of it needs the owner role.
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
+import psycopg
 from psycopg import AsyncConnection, sql
 
 from application.ports import Clock, EventStore
+from domain.events import ProjectionDropped, ProjectionRebuildStarted
+from projections import checkpoints
 from projections.applying import Applier, Follower
-from projections.checkpoints import Place
+from projections.checkpoints import Overtaken, Place
 from projections.collector import few_collections
 from projections.database import Connections
-from projections.following import BATCH_EVENTS_MAX, Procession
+from projections.following import Procession
 from projections.projection import Projection
-from projections.schema import creation, index_statements, show
+from projections.schema import creation, fingerprint, index_statements
+from projections.upkeep import note, working
 
-SWITCH_LOCK_TIMEOUT_MS = 2_000
 # Larger than live: a stream's facts are close together, and each batch writes its row once.
 REBUILD_BATCH_EVENTS_MAX = 10_000
+PACE_SECONDS = 10.0
+OVERTAKEN_MAX = 100  # in a row: an operator parks or retries one stream at a time
+UNFINISHED = ("building", "ready", "failed")
+Phase = Literal["replaying", "indexing", "catching up", "comparing", "switching"]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Who wants it and why; `restart` throws away what an earlier command has left."""
+
+    by: str
+    reason: str | None = None
+    restart: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    phase: Phase
+    projection: str | None  # the one it is about, if it is about one
+    position: int
+    head: int
+    pace: float  # positions a second
+
+    @property
+    def seconds_left(self) -> float | None:
+        return (self.head - self.position) / self.pace if self.pace > 0 else None
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(slots=True)
+class Job:
+    """One projection on its way into a schema of its own."""
+
+    follower: Follower
+    indexed: bool
+    resumed: bool
+
+    @property
+    def projection(self) -> Projection:
+        return self.follower.projection
+
+    @property
+    def schema(self) -> str:
+        return self.follower.schema
+
+    @property
+    def position(self) -> int:
+        return self.follower.position
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,50 +93,115 @@ class Rebuilt:
     parked: int
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One table of two schemas that does not hold the same rows."""
-
-    table: str
-    rows: tuple[int, int]
-
-
-class RebuildBehind(Exception):  # noqa: N818
-    """The rebuilt schema has more to catch up than a switch may hold the live one for."""
-
-
-class NothingToSwitch(Exception):  # noqa: N818
-    """Both schemas must exist, one of them live."""
+class RebuildOfOtherCode(Exception):  # noqa: N818 - named for what is the case
+    """The unfinished tables are not those of this code: begin anew."""
 
 
 async def rebuild(
-    owner: Connections, store: EventStore, projections: Sequence[Projection], clock: Clock
+    owner: Connections,
+    store: EventStore,
+    projections: Sequence[Projection],
+    clock: Clock,
+    order: Order | None = None,
 ) -> list[Rebuilt]:
-    """Replay the log into a fresh schema each; they share what is read of it."""
-    async with owner.connection() as connection:
-        followers = [Follower(each, await _fresh_place(connection, each)) for each in projections]
-    async with owner.connection() as connection:
-        # An index over millions of rows takes longer than a statement of a request may.
-        await connection.execute("SET statement_timeout = 0")
-        await connection.execute("SET synchronous_commit = off")
-        await connection.commit()
-        try:
-            with few_collections():
-                await _catch_up(connection, store, followers, clock)
-                for follower in followers:
-                    await _index(connection, follower)
-                await _catch_up(connection, store, followers, clock)
-            return [await _rebuilt(connection, follower) for follower in followers]
-        finally:
-            await connection.rollback()
-            await connection.execute("RESET statement_timeout")
-            await connection.execute("RESET synchronous_commit")
+    """Replay the log into a schema each, not yet shown; they share what is read of it."""
+    async with working(owner, [each.name for each in projections]) as connection:
+        jobs = await begin(connection, projections, order or Order("system"), clock)
+        await replay(connection, jobs, Pace(store, clock, lambda _: None))
+        return [await _rebuilt(connection, job) for job in jobs]
 
 
-async def _fresh_place(connection: AsyncConnection, projection: Projection) -> Place:
+async def _rebuilt(connection: AsyncConnection, job: Job) -> Rebuilt:
     cursor = await connection.execute(
-        "SELECT schema FROM rm_admin.checkpoints WHERE name = %s AND version = %s FOR UPDATE",
-        (projection.name, projection.version),
+        "SELECT count(*) FROM rm_admin.parked WHERE schema = %s", (job.schema,)
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    return Rebuilt(job.projection, job.schema, job.position, row[0])
+
+
+# ---------------------------------------------------------------- begin
+
+
+async def begin(
+    connection: AsyncConnection, projections: Sequence[Projection], order: Order, clock: Clock
+) -> list[Job]:
+    """All of them or none: a fresh schema each, or the one to go on with."""
+    async with connection.transaction():
+        # That it was begun, and by whom, is worth waiting for the disk.
+        await connection.execute("SET LOCAL synchronous_commit = on")
+        return [await _begin(connection, each, order, clock) for each in projections]
+
+
+async def _begin(
+    connection: AsyncConnection, projection: Projection, order: Order, clock: Clock
+) -> Job:
+    at = clock.now()
+    if order.restart:
+        for schema in await unfinished(connection, projection.name):
+            reason = order.reason or "begun anew"
+            dropped = ProjectionDropped(
+                at=at, projection=projection.name, tables=schema, reason=reason
+            )
+            await drop_schema(connection, schema)
+            await note(connection, projection.name, dropped, order.by)
+    job = await resumed(connection, projection)
+    if job is None:
+        schema = await _fresh_schema(connection, projection)
+        await connection.execute(
+            "INSERT INTO rm_admin.rebuilds (schema, name, version, state, asked_by, asked_at, "
+            "worked_by, worked_since) VALUES (%s, %s, %s, 'building', %s, %s, %s, %s)",
+            (schema, projection.name, projection.version, order.by, at, order.by, at),
+        )
+        started = ProjectionRebuildStarted(
+            at=at, projection=projection.name, tables=schema, reason=order.reason
+        )
+        await note(connection, projection.name, started, order.by)
+        place = Place(schema, 0, live=False)
+        return Job(Follower(projection, place), indexed=False, resumed=False)
+    await connection.execute(
+        "UPDATE rm_admin.rebuilds SET worked_by = %s, worked_since = %s, worked_from = %s "
+        "WHERE schema = %s",
+        (order.by, at, job.position, job.schema),
+    )
+    return job
+
+
+async def unfinished(connection: AsyncConnection, name: str) -> list[str]:
+    cursor = await connection.execute(
+        "SELECT r.schema FROM rm_admin.rebuilds r JOIN rm_admin.checkpoints c USING (schema) "
+        "WHERE r.name = %s AND r.state = ANY(%s) AND NOT c.live ORDER BY r.asked_at DESC",
+        (name, list(UNFINISHED)),
+    )
+    return [row[0] for row in await cursor.fetchall()]
+
+
+async def resumed(connection: AsyncConnection, projection: Projection) -> Job | None:
+    """What an earlier command has left unfinished, if there is any."""
+    cursor = await connection.execute(
+        "SELECT r.schema, r.indexed, obj_description(n.oid, 'pg_namespace') "
+        "FROM rm_admin.rebuilds r JOIN pg_namespace n ON n.nspname = r.schema "
+        "WHERE r.name = %s AND r.version = %s AND r.state = ANY(%s) ORDER BY r.asked_at DESC",
+        (projection.name, projection.version, list(UNFINISHED)),
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        return None
+    schema, indexed, made_as = row
+    if made_as != fingerprint(projection):
+        raise RebuildOfOtherCode(
+            f"{schema} was begun by code with other tables: begin anew with --restart"
+        )
+    place = (await checkpoints.places_in(connection, [schema]))[schema]
+    return Job(Follower(projection, place), indexed=indexed, resumed=True)
+
+
+async def _fresh_schema(connection: AsyncConnection, projection: Projection) -> str:
+    cursor = await connection.execute(
+        "SELECT schema FROM rm_admin.checkpoints WHERE name = %(name)s AND version = %(version)s "
+        "UNION SELECT schema FROM rm_admin.rebuilds "
+        "WHERE name = %(name)s AND version = %(version)s",
+        {"name": projection.name, "version": projection.version},
     )
     endings = [re.fullmatch(r".*_r([0-9]+)", row[0]) for row in await cursor.fetchall()]
     number = 1 + max((int(ending[1]) for ending in endings if ending), default=0)
@@ -86,107 +209,117 @@ async def _fresh_place(connection: AsyncConnection, projection: Projection) -> P
     for statement in creation(projection, schema):
         await connection.execute(statement)
     await connection.execute(
-        "INSERT INTO rm_admin.checkpoints (schema, name, version) VALUES (%s, %s, %s)",
+        "INSERT INTO rm_admin.checkpoints (schema, name, version, followed) "
+        "VALUES (%s, %s, %s, false)",
         (schema, projection.name, projection.version),
     )
-    return Place(schema, 0, live=False)
+    return schema
 
 
-async def _catch_up(
-    connection: AsyncConnection, store: EventStore, followers: Sequence[Follower], clock: Clock
-) -> None:
-    procession = Procession(store, Applier(clock), batch_events=REBUILD_BATCH_EVENTS_MAX)
+async def drop_schema(connection: AsyncConnection, schema: str) -> None:
+    """Of tables that are not shown. Whoever follows them waits, and then finds them gone."""
+    places = await checkpoints.places_in(connection, [schema])
+    assert not places[schema].live, f"{schema} is shown"
+    await connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))
+    await connection.execute("DELETE FROM rm_admin.checkpoints WHERE schema = %s", (schema,))
+    await connection.execute(
+        "UPDATE rm_admin.rebuilds SET state = 'dropped' WHERE schema = %s", (schema,)
+    )
+
+
+# ---------------------------------------------------------------- replay
+
+
+@dataclass(slots=True)
+class Pace:
+    """What is read, and how fast it goes over the last seconds; asks for the head each second."""
+
+    store: EventStore
+    clock: Clock
+    tell: OnProgress
+    head: int = 0
+    seen: deque[tuple[float, int]] = field(default_factory=deque)
+
+    async def at(self, phase: Phase, position: int, projection: str | None = None) -> None:
+        now = self.clock.now().timestamp()
+        if not self.seen or now - self.seen[-1][0] >= 1:
+            self.head = await self.store.head()
+            self.seen.append((now, position))
+        while now - self.seen[0][0] > PACE_SECONDS:
+            self.seen.popleft()
+            if not self.seen:
+                self.seen.append((now, position))
+        began_at, began = self.seen[0]
+        pace = (position - began) / (now - began_at) if now > began_at else 0.0
+        self.tell(Progress(phase, projection, position, max(self.head, position), pace))
+
+
+async def replay(connection: AsyncConnection, jobs: Sequence[Job], pace: Pace) -> None:
+    """Until nothing is left of the log and every index is there."""
     try:
-        while procession.is_full(await procession.step(connection, followers)):
-            pass
+        with few_collections():
+            await catch_up(connection, jobs, pace, "replaying")
+            for job in [each for each in jobs if not each.indexed]:
+                await pace.at("indexing", job.position, job.projection.name)
+                await _index(connection, job)
+            await catch_up(connection, jobs, pace, "catching up")
+        await _mark(connection, jobs, "ready")
+    except psycopg.OperationalError:
+        raise  # an outage: the same command goes on from here
+    except psycopg.Error as error:
+        await connection.rollback()
+        await _mark(connection, jobs, "failed", f"{type(error).__name__}: {error}")
+        raise
+
+
+async def _mark(
+    connection: AsyncConnection, jobs: Sequence[Job], state: str, error: str | None = None
+) -> None:
+    async with connection.transaction():
+        await connection.execute(
+            "UPDATE rm_admin.rebuilds SET state = %s, error = %s WHERE schema = ANY(%s)",
+            (state, error, [job.schema for job in jobs]),
+        )
+
+
+async def catch_up(
+    connection: AsyncConnection, jobs: Sequence[Job], pace: Pace, phase: Phase
+) -> None:
+    """Until there is nothing new for the moment."""
+    applier = Applier(pace.clock)
+    procession = Procession(pace.store, applier, batch_events=REBUILD_BATCH_EVENTS_MAX)
+    try:
+        more, overtaken = True, 0
+        while more:
+            try:
+                size = await procession.step(connection, [job.follower for job in jobs])
+            except Overtaken:  # somebody has parked a stream here, or had one folded again
+                overtaken += 1
+                if overtaken > OVERTAKEN_MAX:
+                    raise
+                await look_again(connection, jobs)
+                continue
+            more, overtaken = procession.is_full(size), 0
+            await pace.at(phase, min(job.position for job in jobs))
     finally:
         await procession.close()
 
 
-async def _index(connection: AsyncConnection, follower: Follower) -> None:
+async def look_again(connection: AsyncConnection, jobs: Sequence[Job]) -> None:
     async with connection.transaction():
-        for statement in index_statements(follower.projection, follower.schema):
+        places = await checkpoints.places_in(connection, [job.schema for job in jobs])
+    for job in jobs:
+        job.follower = Follower(job.projection, places[job.schema])
+
+
+async def _index(connection: AsyncConnection, job: Job) -> None:
+    async with connection.transaction():
+        for statement in index_statements(job.projection, job.schema):
             await connection.execute(statement)
-        for table in follower.projection.tables:
-            name = sql.Identifier(follower.schema, table.name)
+        for table in job.projection.tables:
+            name = sql.Identifier(job.schema, table.name)
             await connection.execute(sql.SQL("ANALYZE {}").format(name))
-
-
-async def _rebuilt(connection: AsyncConnection, follower: Follower) -> Rebuilt:
-    cursor = await connection.execute(
-        "SELECT count(*) FROM rm_admin.parked WHERE schema = %s", (follower.schema,)
-    )
-    row = await cursor.fetchone()
-    assert row is not None
-    return Rebuilt(follower.projection, follower.schema, follower.position, row[0])
-
-
-async def compare(
-    connection: AsyncConnection, projection: Projection, one: str, other: str
-) -> list[Difference]:
-    """Tables whose rows differ. The sum of row hashes does not depend on their order."""
-    different: list[Difference] = []
-    for table in projection.tables:
-        sums: list[tuple[int, object]] = []
-        for schema in (one, other):
-            cursor = await connection.execute(
-                sql.SQL(
-                    "SELECT count(*), sum(hashtextextended(t::text, 0)::numeric) FROM {} t"
-                ).format(sql.Identifier(schema, table.name))
-            )
-            row = await cursor.fetchone()
-            assert row is not None
-            sums.append((row[0], row[1]))
-        if sums[0] != sums[1]:
-            different.append(Difference(table.name, (sums[0][0], sums[1][0])))
-    return different
-
-
-async def switch(
-    owner: Connections, store: EventStore, projection: Projection, schema: str, clock: Clock
-) -> list[Difference]:
-    """Show another schema from now on; give what was different when that was done.
-
-    The live checkpoint is held meanwhile, so the last facts are replayed, rows compared and
-    views moved at one place in the log. Readers wait for the views only.
-    """
-    async with owner.connection() as connection, connection.transaction():
         await connection.execute(
-            sql.SQL("SET LOCAL lock_timeout = {}").format(SWITCH_LOCK_TIMEOUT_MS)
+            "UPDATE rm_admin.rebuilds SET indexed = true WHERE schema = %s", (job.schema,)
         )
-        live, fresh = await _locked_places(connection, projection, schema)
-        batch = [
-            recorded
-            for recorded in await store.read_log(after=fresh.position, limit=BATCH_EVENTS_MAX)
-            if recorded.position <= live.position
-        ]
-        if (batch[-1].position if batch else fresh.position) != live.position:
-            raise RebuildBehind(f"{schema} stands at {fresh.position}, live at {live.position}")
-        if batch:
-            await Applier(clock).advance(connection, [Follower(projection, fresh)], batch)
-        different = await compare(connection, projection, live.schema, schema)
-        for statement in show(projection, schema):
-            await connection.execute(statement)
-        await connection.execute(
-            "UPDATE rm_admin.checkpoints SET live = false WHERE schema = %s", (live.schema,)
-        )
-        await connection.execute(
-            "UPDATE rm_admin.checkpoints SET live = true WHERE schema = %s", (schema,)
-        )
-        return different
-
-
-async def _locked_places(
-    connection: AsyncConnection, projection: Projection, schema: str
-) -> tuple[Place, Place]:
-    cursor = await connection.execute(
-        "SELECT schema, position, live FROM rm_admin.checkpoints WHERE name = %s "
-        "AND (live OR schema = %s) ORDER BY schema FOR UPDATE",
-        (projection.name, schema),
-    )
-    places = [Place(*row) for row in await cursor.fetchall()]
-    live = [place for place in places if place.live]
-    fresh = [place for place in places if not place.live]
-    if len(live) != 1 or len(fresh) != 1:
-        raise NothingToSwitch(schema)
-    return live[0], fresh[0]
+    job.indexed = True

@@ -3,6 +3,8 @@
 Shapes  One session-level advisory lock a projection makes its leader; the connection that holds
         the lock is the one that writes, so a leader that loses its session writes no more. Other
         processes stand by, ask every second, and take over what they get.
+        The leader keeps up to date what is shown and what is kept behind it, in one transaction.
+        A version of which nothing is shown yet is left to the command that rebuilds it.
 Units   seconds, by the event loop's own clock.
 Errors  none leave `run`: an outage is logged once when it begins and once when it is over, and
         work goes on by itself.
@@ -10,8 +12,7 @@ Errors  none leave `run`: an outage is logged once when it begins and once when 
 
 import asyncio
 import contextlib
-import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import psycopg
 import structlog
@@ -25,6 +26,7 @@ from projections.collector import few_collections
 from projections.database import Connections
 from projections.following import Procession
 from projections.projection import Projection
+from projections.upkeep import lock_key
 
 LEADER_LOCKS = 0x7264_6D6C  # "rdml": the first key of every leader's lock
 STANDBY_SECONDS = 1.0  # between two tries to become a leader
@@ -33,6 +35,7 @@ HINT_SECONDS = 0.005  # after a hint: what a block brings is several writes, clo
 IDLE_SECONDS_MAX = 0.25  # between two looks at a quiet log, should every hint be lost
 RETRY_SECONDS_MIN = 0.1
 RETRY_SECONDS_MAX = 5.0
+NOT_SHOWN = "gateway projections rebuild"
 
 _TROUBLE = (
     Unavailable,
@@ -62,6 +65,7 @@ class ProjectionRunner:
         self._applier = Applier(clock)
         self._woken = asyncio.Event()
         self._trouble: str | None = None
+        self._waiting: set[str] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
         helpers = [asyncio.create_task(self._listen()), asyncio.create_task(self._wake_at(stop))]
@@ -101,16 +105,27 @@ class ProjectionRunner:
         self, connection: AsyncConnection, procession: Procession, stop: asyncio.Event
     ) -> None:
         loop = asyncio.get_running_loop()
-        followers: dict[str, Follower] = {}
+        followers: dict[str, list[Follower]] = {}
         asked_at = -STANDBY_SECONDS
         idle_seconds = GATHER_SECONDS
+        overtaken = False
         while not stop.is_set():
             began_at = loop.time()
             if len(followers) < len(self._projections) and began_at - asked_at >= STANDBY_SECONDS:
                 await self._take_lead(connection, followers)
                 asked_at = began_at
             self._woken.clear()
-            size = await procession.step(connection, list(followers.values()))
+            try:
+                size = await procession.step(connection, _all(followers))
+            except checkpoints.Overtaken:
+                # An operator has shown other tables or mended a stream. Twice in a row means
+                # that somebody else follows what we hold the lock of.
+                if overtaken:
+                    raise
+                overtaken = True
+                await self._look_again(connection, followers)
+                continue
+            overtaken = False
             self._say_well()
             if procession.is_full(size):
                 continue
@@ -124,21 +139,35 @@ class ProjectionRunner:
             idle_seconds = min(idle_seconds * 2, IDLE_SECONDS_MAX)
 
     async def _take_lead(
-        self, connection: AsyncConnection, followers: dict[str, Follower]
+        self, connection: AsyncConnection, followers: dict[str, list[Follower]]
     ) -> None:
         for projection in self._projections:
             if projection.name in followers:
                 continue
-            key = f"{projection.name} {projection.version}"
             async with connection.transaction():
+                if not await checkpoints.followed_places(connection, projection):
+                    self._say_waiting(projection)
+                    continue
+                key = leader_key(projection.name, projection.version)
                 cursor = await connection.execute(
-                    "SELECT pg_try_advisory_lock(%s, %s)", (LEADER_LOCKS, _lock_key(key))
+                    "SELECT pg_try_advisory_lock(%s, %s)", (LEADER_LOCKS, key)
                 )
                 if await cursor.fetchone() != (True,):
                     continue
-                place = await checkpoints.place_of(connection, projection)
-            followers[projection.name] = Follower(projection, place)
-            log.info("projection_led", projection=projection.name, position=place.position)
+                places = await checkpoints.followed_places(connection, projection)
+            followers[projection.name] = [Follower(projection, place) for place in places]
+            for place in places:
+                log.info("projection_led", schema=place.schema, position=place.position)
+
+    async def _look_again(
+        self, connection: AsyncConnection, followers: dict[str, list[Follower]]
+    ) -> None:
+        """The places of what we lead, as they are now; what was held in memory is forgotten."""
+        led = [each for each in self._projections if each.name in followers]
+        for projection in led:
+            async with connection.transaction():
+                places = await checkpoints.followed_places(connection, projection)
+            followers[projection.name] = [Follower(projection, place) for place in places]
 
     async def _listen(self) -> None:
         if self._hints is None:
@@ -159,14 +188,25 @@ class ProjectionRunner:
             log.warning("projections_stopped", reason=trouble)
         return fresh
 
+    def _say_waiting(self, projection: Projection) -> None:
+        """Once: the tables of this version are there, and shown when they have been rebuilt."""
+        if projection.name not in self._waiting:
+            self._waiting.add(projection.name)
+            log.warning("projection_not_shown", projection=projection.name, hint=NOT_SHOWN)
+
     def _say_well(self) -> None:
         if self._trouble is not None:
             self._trouble = None
             log.info("projections_resumed")
 
 
-def _lock_key(text: str) -> int:
-    return zlib.crc32(text.encode()) & 0x7FFF_FFFF
+def leader_key(name: str, version: int) -> int:
+    """The second key of the lock; each version has a leader of its own."""
+    return lock_key(f"{name} {version}")
+
+
+def _all(followers: Mapping[str, Sequence[Follower]]) -> list[Follower]:
+    return [each for ours in followers.values() for each in ours]
 
 
 async def _let_go(connection: AsyncConnection) -> None:

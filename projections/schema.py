@@ -2,7 +2,9 @@
 
 Shapes  rm_<name>_v<version>  the tables of one version; a rebuild gets a schema of its own
         rm                    a view a table, which people and processes read
-        rm_admin              checkpoints and parked streams
+        rm_admin              checkpoints, parked streams, rebuilds
+        The first version of a projection is shown as soon as it is made. A later one is made
+        beside the one that is shown, and shown when it has been rebuilt (projections/rebuild.py).
 Errors  SchemaChanged when tables, or the states in them, were changed without a new version:
         old rows would be read as if they were new. psycopg's own errors pass: this runs before a deploy.
 """
@@ -20,6 +22,7 @@ from projections.projection import Projection, StreamProjection
 
 OWNER, APP, READONLY = "gw_owner", "gw_app", "gw_readonly"
 VIEWS, ADMIN = "rm", "rm_admin"
+MIGRATION = "system:migrate"
 LOCK_TIMEOUT_MS = 5_000
 CONNECT_TIMEOUT_SECONDS = 5
 _ENSURE_LOCK = 0x726D_6464  # "rmdd": one of these in a database at a time
@@ -30,9 +33,10 @@ class SchemaChanged(Exception):  # noqa: N818
 
 
 def ensure_schemas(owner_dsn: str, projections: Sequence[Projection] = PROJECTIONS) -> list[str]:
-    """Make what is missing and name it. A new version is shown at once and filled by the runner.
+    """Make what is missing and name it.
 
-    The one before it stays, and processes that still run the code before keep it up to date.
+    A new version is not shown: the one before it stays, and processes that still run the code
+    before keep it up to date, until the new one is rebuilt and switched to.
     The DSN is gw_owner's, or an administrator's, who then acts as gw_owner.
     """
     with psycopg.connect(owner_dsn, connect_timeout=CONNECT_TIMEOUT_SECONDS) as connection:
@@ -47,44 +51,82 @@ def ensure_schemas(owner_dsn: str, projections: Sequence[Projection] = PROJECTIO
 
 
 def _ensure(connection: psycopg.Connection, projection: Projection) -> bool:
-    found = connection.execute(
-        "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = %s",
-        (projection.schema,),
-    ).fetchone()
-    if found is not None:
-        if found[0] != fingerprint(projection):
+    known = connection.execute(
+        "SELECT c.schema, c.followed, obj_description(n.oid, 'pg_namespace') "
+        "FROM rm_admin.checkpoints c JOIN pg_namespace n ON n.nspname = c.schema "
+        "WHERE c.name = %s AND c.version = %s",
+        (projection.name, projection.version),
+    ).fetchall()
+    for schema, followed, made_as in known:
+        if followed and made_as != fingerprint(projection):
             raise SchemaChanged(
-                f"the tables of {projection.schema} are not those of this code; "
+                f"the tables of {schema} are not those of this code; "
                 f"raise the version of the projection {projection.name!r}"
             )
+    if known:
         return False
+    for statement in creation(projection, projection.schema):
+        connection.execute(statement)
+    shown = connection.execute(
+        "SELECT FROM rm_admin.checkpoints WHERE name = %s AND live", (projection.name,)
+    ).fetchone()
+    if shown is None:
+        _show_first(connection, projection)
+    else:
+        _leave_beside(connection, projection)
+    return True
+
+
+def _show_first(connection: psycopg.Connection, projection: Projection) -> None:
     for statement in (
-        *creation(projection, projection.schema),
         *index_statements(projection, projection.schema),
+        *show(projection, projection.schema),
     ):
         connection.execute(statement)
-    for statement in show(projection, projection.schema):
-        connection.execute(statement)
-    connection.execute(
-        "UPDATE rm_admin.checkpoints SET live = false WHERE name = %s", (projection.name,)
-    )
     connection.execute(
         "INSERT INTO rm_admin.checkpoints (schema, name, version, live) VALUES (%s, %s, %s, true)",
         (projection.schema, projection.name, projection.version),
     )
-    return True
+
+
+def _leave_beside(connection: psycopg.Connection, projection: Projection) -> None:
+    place = (projection.schema, projection.name, projection.version)
+    connection.execute(
+        "INSERT INTO rm_admin.checkpoints (schema, name, version, followed) "
+        "VALUES (%s, %s, %s, false)",
+        place,
+    )
+    connection.execute(
+        "INSERT INTO rm_admin.rebuilds (schema, name, version, state, asked_by, asked_at, "
+        "worked_by, worked_since) VALUES (%s, %s, %s, 'building', %s, now(), %s, now())",
+        (*place, MIGRATION, MIGRATION),
+    )
 
 
 def admin_statements() -> list[sql.Composed]:
     made = [
         *(f"CREATE SCHEMA IF NOT EXISTS {schema}" for schema in (VIEWS, ADMIN)),
         *checkpoints.TABLES,
+        *(_added(*column) for column in checkpoints.ADDED),
         *(f"GRANT USAGE ON SCHEMA {schema} TO {APP}, {READONLY}" for schema in (VIEWS, ADMIN)),
         f"GRANT SELECT, UPDATE ON {ADMIN}.checkpoints TO {APP}",
-        f"GRANT SELECT, INSERT, DELETE ON {ADMIN}.parked TO {APP}",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON {ADMIN}.parked TO {APP}",
+        f"GRANT SELECT ON {ADMIN}.rebuilds TO {APP}",
+        f"GRANT SELECT, INSERT, UPDATE ON {ADMIN}.operations TO {APP}",
         f"GRANT SELECT ON ALL TABLES IN SCHEMA {ADMIN} TO {READONLY}",
     ]
     return [sql.SQL(statement).format() for statement in made]
+
+
+def _added(table: str, column: str, kind: str) -> str:
+    return f"""
+    DO $$ BEGIN
+        IF NOT EXISTS (
+            SELECT FROM information_schema.columns
+            WHERE table_schema = '{ADMIN}' AND table_name = '{table}' AND column_name = '{column}'
+        ) THEN ALTER TABLE {ADMIN}.{table} ADD COLUMN {column} {kind}; END IF;
+    END $$
+    """
 
 
 def creation(projection: Projection, schema: str) -> list[sql.Composed]:

@@ -103,7 +103,18 @@ _MERCHANTS = {
     "delivery.failed": (_edge("delivery", None, "due", "failed"),),
     "delivery.replayed": (_edge("delivery", None, "delivered failed", "due"),),
 }
-EDGES: dict[str, tuple[Edge, ...]] = {**_MONEY, **_PAYING, **_MERCHANTS}
+_TABLES = {  # what people did to read models: any of it, in any order
+    f"projection.{done}": (_edge("tables", None, "- kept", "kept"),)
+    for done in (
+        "rebuild_started",
+        "switched",
+        "switched_back",
+        "dropped",
+        "stream_parked",
+        "stream_retried",
+    )
+}
+EDGES: dict[str, tuple[Edge, ...]] = {**_MONEY, **_PAYING, **_MERCHANTS, **_TABLES}
 
 
 def check(case: Case) -> Iterator[Violation]:

@@ -230,7 +230,9 @@ HISTORIES: tuple[tuple[Decider[Any, Any], tuple[str, ...], Callable[[Any], bool]
     (POLICY, ("network.confirmation_policy_set",), lambda s: s.newest.version == 2),
     (HALTS, ("network.halted", "network.resumed"), lambda s: (s.halt, s.resumed) == (None, 1)),
 )
-BY_THEMSELVES = {"journal.entry_posted", "network.reorg_detected"}  # nothing is folded from them
+BY_THEMSELVES = {"journal.entry_posted", "network.reorg_detected"} | {
+    name for name in TODAY if name.startswith("projection.")
+}  # nothing is folded from them
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,12 @@ def test_every_fact_on_a_folded_stream_is_handled_by_its_projection() -> None:
         e.ConfirmationPolicySet,  # and so are policies
         e.NetworkHalted,
         e.NetworkResumed,  # whether a network stands still: its standing says so
+        e.ProjectionRebuildStarted,
+        e.ProjectionSwitched,
+        e.ProjectionSwitchedBack,
+        e.ProjectionStreamParked,
+        e.ProjectionStreamRetried,
+        e.ProjectionDropped,  # what was done to the tables is in no table
     )
     handled = {kind for projection in PROJECTIONS for kind in projection.handles}
     assert {type(event) for event in EXAMPLES} - handled == set(without_a_row)

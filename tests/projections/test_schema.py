@@ -1,6 +1,7 @@
 """Tables, views and grants."""
 
 import asyncio
+from typing import Any
 
 import psycopg
 import pytest
@@ -10,16 +11,21 @@ from application.ports import StoreUnavailable
 from projections import checkpoints
 from projections.catalogue import PROJECTIONS
 from projections.payments import PAYMENTS, Payments
+from projections.rebuild import Order
 from projections.refunds import Refunds
+from projections.renewal import bring_up, renew
 from projections.runner import ProjectionRunner
 from projections.schema import SchemaChanged, ensure_schemas
+from projections.switching import KeptBehind, NothingToSwitch, drop, switch_back
 from projections.table import Table
+from projections.upkeep import working
 from tests.conftest import Migrated
 from tests.projections.conftest import Stage
 from tests.projections.test_runner import (
     append,
     caught_up,
     created,
+    rows,
     running,
     session_stream,
     shown,
@@ -58,23 +64,108 @@ async def test_changed_states_need_a_new_version(
         await asyncio.to_thread(ensure_schemas, migrated.owner_dsn)
 
 
-async def test_a_new_version_is_shown_and_filled_from_the_start(
+class PaymentsAgain(Payments):
+    version = 3
+
+
+NEWER = (PaymentsAgain(), *PROJECTIONS[1:])
+
+
+async def test_a_new_version_is_built_beside_the_old_one_and_shown_when_it_is_whole(
     stage: Stage, migrated: Migrated
 ) -> None:
-    class PaymentsAgain(Payments):
+    await append(stage, session_stream(1), created(1))
+    async with running(stage.runner()):  # the code before goes on running
+        await caught_up(stage)
+        made = await asyncio.to_thread(ensure_schemas, migrated.owner_dsn, NEWER)
+        assert made == ["rm_payments_v3"]
+        newer = ProjectionRunner(stage.app, stage.store, NEWER, None, stage.clock)
+        async with running(newer):
+            await append(stage, session_stream(2), created(2))
+            await caught_up(stage)
+            assert len(await shown(stage)) == 2, "by the code before"
+            order = Order("system:migrate")
+            (done,) = await bring_up(stage.owner, stage.store, NEWER, stage.clock, order)
+            assert (done.schema, done.comparison) == ("rm_payments_v3", None)
+            assert not await bring_up(stage.owner, stage.store, NEWER, stage.clock, order)
+            await append(stage, session_stream(3), created(3))
+            await caught_up(stage)
+            async with asyncio.timeout(5):
+                while await rows(stage, "SELECT count(*) FROM rm_payments_v2.payments") != [(3,)]:
+                    await asyncio.sleep(0.02)
+    assert len(await shown(stage)) == 3
+    source = await rows(stage, "SELECT definition FROM pg_views WHERE viewname = 'payments'")
+    assert "rm_payments_v3" in source[0][0]
+    assert await asyncio.to_thread(ensure_schemas, migrated.owner_dsn, NEWER) == []
+
+
+async def test_a_version_with_other_columns_takes_the_place_of_the_view(
+    stage: Stage, migrated: Migrated
+) -> None:
+    class Leaner(Payments):
         version = 3
+        tables = (PAYMENTS,)  # type: ignore[assignment]  # the transfers are gone
+
+        def beside(self, state: Any, recorded: Any) -> tuple[()]:
+            return ()
 
     await append(stage, session_stream(1), created(1))
+    newer = (Leaner(), *PROJECTIONS[1:])
+    await asyncio.to_thread(ensure_schemas, migrated.owner_dsn, newer)
+    await bring_up(stage.owner, stage.store, newer, stage.clock, Order("system:migrate"))
+    assert len(await shown(stage)) == 1
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        await rows(stage, "SELECT * FROM rm.payment_transfers")
+    async with working(stage.owner, ["payments"]) as connection:
+        with pytest.raises(KeptBehind, match="version 2"):
+            await switch_back(connection, stage.store, Leaner(), stage.clock, Order("ann", "no"))
+    async with running(stage.runner()):
+        await caught_up_in(stage, "rm_payments_v2")
+    async with working(stage.owner, ["payments"]) as connection:
+        await switch_back(connection, stage.store, Leaner(), stage.clock, Order("ann", "no"))
+    assert await rows(stage, "SELECT count(*) FROM rm.payment_transfers") == [(0,)]
+
+
+async def caught_up_in(stage: Stage, schema: str) -> None:
+    head = await stage.store.head()
+    query = "SELECT position FROM rm_admin.checkpoints WHERE schema = %s"
+    async with asyncio.timeout(5):
+        while await rows(stage, query, schema) != [(head,)]:
+            await asyncio.sleep(0.02)
+
+
+async def test_tables_that_were_dropped_are_not_made_and_shown_again_empty(
+    stage: Stage, migrated: Migrated
+) -> None:
+    await append(stage, session_stream(1), created(1))
+    order = Order("operator:ann", "a drill")
     async with running(stage.runner()):
         await caught_up(stage)
-    projections = (PaymentsAgain(), *PROJECTIONS[1:])
-    made = await asyncio.to_thread(ensure_schemas, migrated.owner_dsn, projections)
-    assert made == ["rm_payments_v3"]
-    assert await shown(stage) == []
-    newer = ProjectionRunner(stage.app, stage.store, projections, None, stage.clock)
-    async with running(newer):
+        await renew(stage.owner, stage.store, [Payments()], stage.clock, order)
+        async with working(stage.owner, ["payments"]) as connection:
+            gone = await drop(connection, "payments", stage.clock, order)
+            assert gone == ["rm_payments_v2"]
+            with pytest.raises(NothingToSwitch, match="nothing that could be dropped"):
+                await drop(connection, "payments", stage.clock, order)
+        await append(stage, session_stream(2), created(2))
         await caught_up(stage)
-    assert len(await shown(stage)) == 1
+    assert await asyncio.to_thread(ensure_schemas, migrated.owner_dsn) == []
+    assert len(await shown(stage)) == 2
+
+
+async def test_a_database_of_the_release_before_gets_what_came_later(migrated: Migrated) -> None:
+    await asyncio.to_thread(ensure_schemas, migrated.owner_dsn)
+    async with await AsyncConnection.connect(migrated.owner_dsn) as connection:
+        for table, column, _ in checkpoints.ADDED:
+            await connection.execute(f"ALTER TABLE rm_admin.{table} DROP COLUMN {column}")
+        await connection.execute("DROP TABLE rm_admin.rebuilds, rm_admin.operations")
+    async with await AsyncConnection.connect(migrated.app_dsn) as connection:
+        with pytest.raises(checkpoints.NotMigrated):
+            await checkpoints.place_of(connection, Payments())
+    assert await asyncio.to_thread(ensure_schemas, migrated.owner_dsn) == []
+    async with await AsyncConnection.connect(migrated.app_dsn) as connection:
+        (place,) = await checkpoints.followed_places(connection, Payments())
+    assert (place.schema, place.live) == ("rm_payments_v2", True)
 
 
 async def test_the_runner_waits_for_tables_that_are_not_there_yet(migrated: Migrated) -> None:

@@ -1,0 +1,46 @@
+"""What a new release needs of the database before its processes start: tables, and rows in them.
+
+Shapes  Migrations, then the schemas of read models, then those of a new version are rebuilt
+        beside what is shown, while the processes of the release before go on, and shown at the
+        end. It may be killed at any moment: the next run goes on from there.
+Errors  those of migrating and of rebuilding; psycopg's own.
+"""
+
+from psycopg.conninfo import make_conninfo
+
+from adapters import migrate
+from adapters.clock import SystemClock, SystemIds
+from adapters.event_store import PostgresEventStore
+from adapters.postgres import Postgres
+from adapters.revisions import Phase
+from application.handling import Handler
+from application.upkeep import Upkeep
+from projections.catalogue import PROJECTIONS
+from projections.rebuild import OnProgress, Order
+from projections.renewal import Renewed, bring_up
+from projections.schema import MIGRATION, OWNER, ensure_schemas
+from projections.upkeep import tell
+
+POOL_SIZE_MAX = 4
+
+
+def make_tables(owner_dsn: str, phase: Phase | None = None) -> list[str]:
+    """What was missing, by name. Read models are there before the processes that need them."""
+    made = migrate.migrate(owner_dsn, phase)
+    return made if phase == "after" else [*made, *ensure_schemas(owner_dsn)]
+
+
+async def fill_tables(owner_dsn: str, on_progress: OnProgress | None = None) -> list[Renewed]:
+    """Read models of which this release has a new version: rebuilt, and shown."""
+    dsn = make_conninfo(owner_dsn, options=f"-c role={OWNER}")
+    clock = SystemClock()
+    async with (
+        Postgres(dsn, name="gateway-migrate", max_size=POOL_SIZE_MAX) as owner,
+        PostgresEventStore(owner, ids=SystemIds()) as store,
+    ):
+        try:
+            return await bring_up(
+                owner, store, PROJECTIONS, clock, Order(MIGRATION), on_progress=on_progress
+            )
+        finally:
+            await tell(owner, Upkeep(Handler(store, clock)))
