@@ -61,10 +61,10 @@ async def test_a_row_that_differs_is_found(stage: Stage) -> None:
         await caught_up(stage)
     async with stage.owner.connection() as connection:
         await connection.execute(
-            "UPDATE rm_payments_v2.payments SET due_units = due_units + 1 "
-            "WHERE position = (SELECT min(position) FROM rm_payments_v2.payments)"
+            "UPDATE rm_payments_v3.payments SET due_units = due_units + 1 "
+            "WHERE position = (SELECT min(position) FROM rm_payments_v3.payments)"
         )
-        found = await compare(connection, Payments(), "rm_payments_v2", rebuilt.schema)
+        found = await compare(connection, Payments(), "rm_payments_v3", rebuilt.schema)
     assert [difference.table for difference in found] == ["payments"]
 
 
@@ -76,7 +76,7 @@ async def test_a_switch_shows_the_rebuilt_rows_and_the_runner_goes_on_there(
         await caught_up(stage)
         (rebuilt,) = await rebuild(stage.owner, stage.store, [Payments()], stage.clock)
         async with stage.owner.connection() as connection:
-            await connection.execute("DELETE FROM rm_payments_v2.payments")
+            await connection.execute("DELETE FROM rm_payments_v3.payments")
         await append(stage, session_stream(2), created(2))
         await caught_up(stage)
         different = await switch(stage.owner, stage.store, Payments(), rebuilt.schema, stage.clock)
@@ -88,7 +88,7 @@ async def test_a_switch_shows_the_rebuilt_rows_and_the_runner_goes_on_there(
 
 async def test_only_a_schema_of_the_projection_can_be_shown(stage: Stage) -> None:
     with pytest.raises(NothingToSwitch):
-        await switch(stage.owner, stage.store, Payments(), "rm_payments_v2_r9", stage.clock)
+        await switch(stage.owner, stage.store, Payments(), "rm_payments_v3_r9", stage.clock)
 
 
 async def test_a_rebuild_too_far_behind_is_not_shown(
@@ -111,4 +111,4 @@ async def test_rebuilding_twice_gives_two_schemas(stage: Stage) -> None:
         (await rebuild(stage.owner, stage.store, [Payments()], stage.clock))[0].schema
         for _ in range(2)
     ]
-    assert names == ["rm_payments_v2_r1", "rm_payments_v2_r2"]
+    assert names == ["rm_payments_v3_r1", "rm_payments_v3_r2"]

@@ -62,14 +62,14 @@ async def test_a_new_version_is_shown_and_filled_from_the_start(
     stage: Stage, migrated: Migrated
 ) -> None:
     class PaymentsAgain(Payments):
-        version = 3
+        version = 4
 
     await append(stage, session_stream(1), created(1))
     async with running(stage.runner()):
         await caught_up(stage)
     projections = (PaymentsAgain(), *PROJECTIONS[1:])
     made = await asyncio.to_thread(ensure_schemas, migrated.owner_dsn, projections)
-    assert made == ["rm_payments_v3"]
+    assert made == ["rm_payments_v4"]
     assert await shown(stage) == []
     newer = ProjectionRunner(stage.app, stage.store, projections, None, stage.clock)
     async with running(newer):
@@ -86,8 +86,8 @@ async def test_the_runner_waits_for_tables_that_are_not_there_yet(migrated: Migr
 @pytest.mark.parametrize(
     "statement",
     [
-        "DROP TABLE rm_payments_v2.payments",
-        "ALTER TABLE rm_payments_v2.payments ADD COLUMN extra text",
+        "DROP TABLE rm_payments_v3.payments",
+        "ALTER TABLE rm_payments_v3.payments ADD COLUMN extra text",
         "CREATE TABLE rm.mine (x int)",
         "DELETE FROM rm_admin.checkpoints",
     ],
@@ -102,10 +102,10 @@ async def test_the_application_cannot_change_what_the_owner_made(
 
 async def test_who_only_looks_sees_rows_and_changes_none(stage: Stage, migrated: Migrated) -> None:
     async with await AsyncConnection.connect(migrated.readonly_dsn) as connection:
-        for name in ("rm.payments", "rm_payments_v2.payments", "rm_admin.checkpoints"):
+        for name in ("rm.payments", "rm_payments_v3.payments", "rm_admin.checkpoints"):
             await connection.execute(f"SELECT * FROM {name}")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            await connection.execute("DELETE FROM rm_payments_v2.payments")
+            await connection.execute("DELETE FROM rm_payments_v3.payments")
 
 
 async def test_a_database_that_is_away_is_named(stage: Stage) -> None:
