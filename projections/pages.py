@@ -83,11 +83,9 @@ class Lane:
     select: LiteralString | None = None
 
     def statement(self, listing: Listing[Any]) -> sql.Composed:
-        if self.select is not None:
-            form = sql.SQL(self.select)
-            return form.format(columns=listing.selected, where=self.where.clause())
-        return sql.SQL("SELECT {} FROM {} WHERE {}").format(
-            listing.selected, sql.SQL(listing.source), self.where.clause()
+        form = sql.SQL("SELECT {columns} FROM {source} WHERE {where}")
+        return (form if self.select is None else sql.SQL(self.select)).format(
+            columns=listing.selected, source=sql.SQL(listing.source), where=self.where.clause()
         )
 
 
@@ -102,14 +100,15 @@ async def fetch_page(
     if not possible or (residual is not None and residual.impossible):
         return Page((), None)
     size = max(1, min(limit, PAGE_SIZE_MAX))
-    rows, arguments = _merged(listing, possible)
     if residual is None or not residual.conditions:
+        rows, arguments = _merged(listing, possible, size + 1)
         query = sql.SQL("SELECT {} FROM ({}) AS lanes ORDER BY {} LIMIT %s").format(
             sql.SQL(listing.columns), rows, sql.SQL(listing.order)
         )
         async with connections.connection() as connection:
             found = await fetch(connection, query, [*arguments, size + 1])
         return _page(listing, found, size)
+    rows, arguments = _merged(listing, possible, ROWS_WALKED_MAX)
     walked = sql.SQL("(SELECT * FROM ({}) AS lanes ORDER BY {} LIMIT %s) AS walked").format(
         rows, sql.SQL(listing.order)
     )
@@ -128,10 +127,17 @@ async def fetch_page(
     return _walked_page(listing, found, last)
 
 
-def _merged(listing: Listing[Any], lanes: Sequence[Lane]) -> tuple[sql.Composed, list[object]]:
-    """All lanes as one: PostgreSQL merges what their indexes give, and sorts nothing."""
-    arms = [sql.SQL("({})").format(lane.statement(listing)) for lane in lanes]
-    arguments = [argument for lane in lanes for argument in lane.where.arguments]
+def _merged(
+    listing: Listing[Any], lanes: Sequence[Lane], most: int
+) -> tuple[sql.Composed, list[object]]:
+    """All lanes as one: PostgreSQL merges what their indexes give, and sorts nothing.
+
+    It does so only where each lane is in order by itself, and has an end.
+    """
+    form = sql.SQL("({} ORDER BY {} LIMIT %s)")
+    order = sql.SQL(listing.order)
+    arms = [form.format(lane.statement(listing), order) for lane in lanes]
+    arguments = [argument for lane in lanes for argument in (*lane.where.arguments, most)]
     return sql.SQL(" UNION ALL ").join(arms), arguments
 
 

@@ -54,13 +54,12 @@ SELECT {columns} FROM (
 _SHELVES: LiteralString = """
 WITH RECURSIVE shelf AS (
     (SELECT network, asset FROM rm.payments
-     WHERE merchant_id = %(merchant_id)s AND mode = %(mode)s {only}
+     WHERE merchant_id = %(merchant_id)s AND mode = %(mode)s {first}
      ORDER BY network, asset LIMIT 1)
     UNION ALL
     SELECT following.network, following.asset FROM shelf CROSS JOIN LATERAL (
         SELECT network, asset FROM rm.payments
-        WHERE merchant_id = %(merchant_id)s AND mode = %(mode)s {only}
-          AND (network, asset) > (shelf.network, shelf.asset)
+        WHERE merchant_id = %(merchant_id)s AND mode = %(mode)s {following}
         ORDER BY network, asset LIMIT 1
     ) AS following
 )
@@ -139,8 +138,12 @@ class PaymentReads:
         }
         if query.network is not None and has_nul(query.network):
             return []
-        only = "" if query.network is None else "AND network = %(network)s"
-        found = await self._rows(_SHELVES.format(only=only), given)
+        first, following = "", "AND (network, asset) > (shelf.network, shelf.asset)"
+        if query.network is not None:
+            first = "AND network = %(network)s"
+            following = f"{first} AND asset > shelf.asset"
+        statement = _SHELVES.format(first=first, following=following)
+        found = await self._rows(statement, given)
         if len(found) == most:
             return None
         lanes = []
