@@ -223,7 +223,7 @@ def _refunds() -> Iterator[Case]:
         for cursor in (None, cursor_of(HALF)):
             yield _case(RefundReads, "page", PAGE, whose, "live", cursor=cursor)
             yield _case(RefundReads, "page", PAGE, whose, "test", cursor=cursor)
-            one = {"session_id": id_of("a", 7), "cursor": cursor}
+            one: dict[str, Any] = {"session_id": id_of("a", 7), "cursor": cursor}
             yield _case(RefundReads, "page", PAGE, whose, "live", **one)
             yield _case(RefundReads, "page", PAGE, whose, "live", **one, transfer_id="t:7")
             yield _case(RefundReads, "page", PAGE, whose, "live", transfer_id="t:11")
@@ -238,11 +238,12 @@ def _deliveries() -> Iterator[Case]:
         (None, cursor_of(HALF)),
         (False, True),
     ):
-        given = {"status": status, "cursor": cursor, "endpoint_id": whose if own else None}
+        given: dict[str, Any] = {"status": status, "cursor": cursor}
+        given["endpoint_id"] = whose if own else None
         # An endpoint is of one mode: asked in the other, its rows are looked at in vain.
         for mode, bound in (("live", PAGE), ("test", WALK if own else PAGE)):
             yield _case(DeliveryReads, "page", bound, whose, mode, **given)
-    claim = {"slots": 50, "per_endpoint": 4, "busy": {BIG: 2}, "lease_seconds": 30}
+    claim: dict[str, Any] = {"slots": 50, "per_endpoint": 4, "busy": {BIG: 2}, "lease_seconds": 30}
     # An endpoint with something due is one look into the index; there are some 1,100 here.
     claiming = Bound(blocks=25_000, rows=8_000, sorted=5_000, counts=True)
     yield _case(PostgresDeliveryQueue, "claim", claiming, NOW, **claim)

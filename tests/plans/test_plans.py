@@ -4,8 +4,9 @@ import asyncio
 import inspect
 import re
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,18 +47,17 @@ async def explaining(databases: Databases, migrated_template: str) -> AsyncItera
 
 
 def _reader(case: Case, explaining: Explaining) -> object:
-    made = {
-        InboxReads: lambda: InboxReads(explaining, NETWORKS),
-        WatchListReads: lambda: WatchListReads(explaining, NETWORKS),
-        ToCheckReads: lambda: ToCheckReads(explaining, NETWORKS),
-        PostgresEventStore: lambda: PostgresEventStore(explaining, ids=SystemIds()),  # type: ignore[arg-type]  # lends the same connections
-        PostgresDeliveryQueue: lambda: PostgresDeliveryQueue(
-            explaining,  # type: ignore[arg-type]  # lends the same connections
-            FakeClock(NOW),
-            owner="one",
-        ),
+    lent: Any = explaining  # lends the same connections as a pool of ours
+    made: dict[type, Callable[[], object]] = {
+        InboxReads: lambda: InboxReads(lent, NETWORKS),
+        WatchListReads: lambda: WatchListReads(lent, NETWORKS),
+        ToCheckReads: lambda: ToCheckReads(lent, NETWORKS),
+        PostgresEventStore: lambda: PostgresEventStore(lent, ids=SystemIds()),
+        PostgresDeliveryQueue: lambda: PostgresDeliveryQueue(lent, FakeClock(NOW), owner="one"),
     }
-    return made.get(case.of, lambda: case.of(explaining))()
+    make = made.get(case.of)
+    reader: object = case.of(lent) if make is None else make()
+    return reader
 
 
 def _wrongs(case: Case, found: Iterable[Explained]) -> list[str]:
