@@ -239,12 +239,31 @@ class PageQuery(Query):
 
 
 class SessionsQuery(PageQuery):
+    q: Line | None = Field(
+        default=None,
+        description="One thing, exactly: a session's id, the hash of a transaction, an address "
+        "(the payer's, or the one made for the session), or else your reference. Descriptions "
+        "and metadata are not searched.",
+        examples=["order-1042"],
+    )
     status: Status | None = None
-    network: Word | None = None
-    merchant_reference: Line | None = None
-    tx_hash: Annotated[str, Field(max_length=66), AfterValidator(_tx_hash)] | None = None
+    network: Word | None = Field(default=None, examples=["polygon"])
+    token: Word | None = Field(default=None, description="Its symbol: `USDC` or `USDT`.")
+    merchant_reference: Line | None = Field(default=None, examples=["order-1042"])
+    tx_hash: Annotated[str, Field(max_length=66), AfterValidator(_tx_hash)] | None = Field(
+        default=None, description="Of a transaction that was ever seen to pay the session."
+    )
+    payer: Address | None = Field(
+        default=None, description="A wallet that was ever seen to pay for the session."
+    )
     created_from: AwareDatetime | None = Field(default=None, description="RFC 3339, inclusive.")
     created_to: AwareDatetime | None = Field(default=None, description="RFC 3339, exclusive.")
+    amount_min: AmountText | None = Field(
+        default=None, description='Of the amount due, inclusive: "10.00".', examples=["10.00"]
+    )
+    amount_max: AmountText | None = Field(
+        default=None, description='Of the amount due, inclusive: "10.00".', examples=["10.00"]
+    )
 
 
 class RefundsQuery(PageQuery):

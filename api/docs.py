@@ -194,6 +194,7 @@ def _codes() -> Iterable[tuple[str, int, str]]:
         "resource.unknown": 404,
         "method.not_allowed": 405,
         "service.unavailable": 503,
+        "view.behind": 503,
         "internal": 500,
     }
     for code, meaning in API_CODES.items():

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from api.positions import HEADER, OPENAPI_HEADER
 from api.problems import MEDIA_TYPE
 
 _PROBLEM: dict[str, Any] = {
@@ -96,10 +97,17 @@ def _document(app: FastAPI, public_base_url: str) -> dict[str, Any]:
         }
     }
     for path, operations in document["paths"].items():
-        for operation in operations.values():
+        for method, operation in operations.items():
             operation["summary"] = operation["summary"].capitalize()
+            if path.startswith("/v1/") and method != "get":
+                _add_position(operation)
             _add_problems(path, operation)
     return document
+
+
+def _add_position(operation: dict[str, Any]) -> None:
+    for answer in operation["responses"].values():
+        answer.setdefault("headers", {})[HEADER] = OPENAPI_HEADER
 
 
 def _add_problems(path: str, operation: dict[str, Any]) -> None:

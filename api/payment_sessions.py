@@ -13,13 +13,13 @@ from api.bodies import (
     SessionsQuery,
     TimelineQuery,
 )
+from api.filters import session_query
 from api.history_views import HistoryView, fact_view
 from api.idempotency import Answering, claim_of, once
 from api.lookup import find_session, head_for, pending_of, session_id_of
 from api.routing import gateway_router, json_response, needs
 from api.services import ApiServices, Gateway, Who
 from api.views import ListView, PayerWordsView, SessionView
-from application.reads import SessionQuery
 from domain.payment import PaymentSession
 
 router = gateway_router("/v1/payment-sessions", "Payment sessions")
@@ -50,14 +50,17 @@ async def create_payment_session(
     "",
     responses={200: {"model": ListView[SessionView]}},
     response_model=None,
-    openapi_extra=needs("read"),
+    openapi_extra=needs("read", views=True),
 )
 async def list_payment_sessions(
     query: Annotated[SessionsQuery, Query()], who: Who, gateway: Gateway
 ) -> Response:
-    """Newest first, a page at a time."""
-    wanted = SessionQuery(merchant_id=who.merchant_id, mode=who.mode, **dict(query))
-    page = await gateway.session_reads.page(wanted)
+    """Newest first, a page at a time; everything asked for must be so.
+
+    A page may hold fewer than `limit`, even none, while `has_more` is true: a page looks at a
+    bounded number of sessions. Go on with `next_cursor` until it is null.
+    """
+    page = await gateway.session_reads.page(session_query(query, who, gateway))
     sessions = [row.session for row in page.items]
     heads = await _heads(gateway, sessions)
     pending = await pending_of(gateway, *(one.network for one in sessions))
@@ -86,7 +89,7 @@ async def _heads(gateway: ApiServices, sessions: list[PaymentSession]) -> dict[s
     "/{session_id}",
     responses={200: {"model": SessionView}},
     response_model=None,
-    openapi_extra=needs("read"),
+    openapi_extra=needs("read", views=True),
 )
 async def get_payment_session(session_id: str, who: Who, gateway: Gateway) -> Response:
     """Where a session stands now."""

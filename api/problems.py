@@ -65,6 +65,7 @@ API_CODES = {
     "resource.unknown": "No route leads here.",
     "method.not_allowed": "This resource does not know the method.",
     "service.unavailable": "Something we need does not answer; try again later.",
+    "view.behind": "What you asked to see is not in the read models yet; try again.",
     "internal": "Our mistake. Nothing was promised; tell us the request id.",
 }
 

@@ -43,7 +43,7 @@ async def create_refund(body: NewRefund, who: Who, gateway: Gateway, request: Re
     "",
     responses={200: {"model": ListView[RefundView]}},
     response_model=None,
-    openapi_extra=needs("read"),
+    openapi_extra=needs("read", views=True),
 )
 async def list_refunds(
     query: Annotated[RefundsQuery, Query()], who: Who, gateway: Gateway
@@ -69,7 +69,7 @@ async def list_refunds(
     "/{refund_id}",
     responses={200: {"model": RefundView}},
     response_model=None,
-    openapi_extra=needs("read"),
+    openapi_extra=needs("read", views=True),
 )
 async def get_refund(refund_id: str, who: Who, gateway: Gateway) -> Response:
     """Where a refund stands now."""

@@ -21,6 +21,7 @@ from application.reads import (
     ChainHeads,
     DeliveryReads,
     InboxReads,
+    Progress,
     RefundReads,
     SessionReads,
 )
@@ -56,6 +57,7 @@ class ApiServices:
     refund_reads: RefundReads
     delivery_reads: DeliveryReads
     inbox_reads: InboxReads
+    progress: Progress
     heads: ChainHeads
     networks: NetworkBook
     clock: Clock

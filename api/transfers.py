@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.bodies import Assignment, Decision, TransferRefund, TransfersQuery, id_in
+from api.filters import address_in, assets_of
 from api.idempotency import Answering, claim_of, once
 from api.lookup import transfer_id_of
 from api.routing import gateway_router, json_response, needs
@@ -15,11 +16,8 @@ from api.services import ApiServices, Gateway, Who
 from api.views import SESSION, ListView, OnchainTransferView, RefundView
 from application.callers import Caller, Claim
 from application.reads import TransferQuery
-from domain.errors import AddressMalformed, TokenUnknown
-from domain.networks import NetworkBook
 from domain.refund import Refund
 from domain.transfer import OnchainTransfer
-from domain.values import Mode
 
 router = gateway_router("/v1/transfers", "Transfers")
 Answer = Answering[OnchainTransfer]
@@ -30,7 +28,7 @@ _FROM = "from_address"
     "",
     responses={200: {"model": ListView[OnchainTransferView]}},
     response_model=None,
-    openapi_extra=needs("read"),
+    openapi_extra=needs("read", views=True),
 )
 async def list_transfers(
     query: Annotated[TransfersQuery, Query()], who: Who, gateway: Gateway
@@ -44,9 +42,13 @@ async def list_transfers(
         resolution=query.resolution,
         everything=query.show == "all",
         network=query.network,
-        assets=_assets(query.token, who.mode, gateway.networks) if query.token else None,
+        assets=(
+            assets_of(query.token, who.mode, gateway.networks, served_only=True)
+            if query.token
+            else None
+        ),
         tx_hash=query.tx_hash,
-        sender=_address(gateway, query.from_address) if query.from_address else None,
+        sender=address_in(_FROM, query.from_address, gateway) if query.from_address else None,
     )
     page = await gateway.inbox_reads.page(wanted)
     listed = ListView[OnchainTransferView](
@@ -55,28 +57,6 @@ async def list_transfers(
         has_more=page.next_cursor is not None,
     )
     return json_response(listed.encoded())
-
-
-def _assets(symbol: str, mode: Mode, networks: NetworkBook) -> tuple[str, ...]:
-    """On every network of the mode; tokens that are recognised and not accepted included."""
-    known = [
-        (token.symbol, network.asset(token))
-        for network in networks.networks
-        if network.mode == mode
-        for token in network.tokens
-    ]
-    found = tuple(asset for name, asset in known if name == symbol)
-    if not found:
-        offered = ", ".join(dict.fromkeys(name for name, _ in known))
-        raise TokenUnknown(f"{symbol!r} is not known in {mode} mode; choose one of: {offered}")
-    return found
-
-
-def _address(gateway: ApiServices, text: str) -> str:
-    try:
-        return gateway.parse_address(text)
-    except AddressMalformed as error:
-        raise AddressMalformed(error.message, field=_FROM) from error
 
 
 @router.get(

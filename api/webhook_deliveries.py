@@ -24,7 +24,7 @@ router = gateway_router("/v1/webhook-deliveries", "Webhook deliveries")
     "",
     responses={200: {"model": ListView[DeliveryView]}},
     response_model=None,
-    openapi_extra=needs("read"),
+    openapi_extra=needs("read", views=True),
 )
 async def list_webhook_deliveries(
     query: Annotated[DeliveriesQuery, Query()], who: Who, gateway: Gateway
@@ -51,7 +51,7 @@ async def list_webhook_deliveries(
     "/{delivery_id}",
     responses={200: {"model": DeliveryDetailView}},
     response_model=None,
-    openapi_extra=needs("read"),
+    openapi_extra=needs("read", views=True),
 )
 async def get_webhook_delivery(delivery_id: str, who: Who, gateway: Gateway) -> Response:
     """One message for one endpoint, with every attempt and what was answered."""

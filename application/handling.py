@@ -30,6 +30,7 @@ from application.ports import (
     StreamConflict,
     Unavailable,
 )
+from application.positions import note
 from domain.events import Event, JournalEntryPosted, Posting
 from domain.journal import postings_for, postings_for_transfer
 from domain.values import Mode, derived_id
@@ -248,7 +249,7 @@ class Handler:
                 return result
             record = _record(context, claim, respond, result)
             try:
-                await self.store.append(Batch(appends, context, inbox, record))
+                note(await self.store.append(Batch(appends, context, inbox, record)))
             except StreamConflict:
                 continue
             if ahead is not None:

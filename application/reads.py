@@ -67,16 +67,24 @@ class SessionRow:
 
 @dataclass(frozen=True, slots=True)
 class SessionQuery:
+    """One merchant's sessions; everything asked for must be so."""
+
     merchant_id: UUID
     mode: Mode
     limit: int = 20
     cursor: str | None = None
+    session_id: UUID | None = None
     status: str | None = None
     network: str | None = None
+    assets: tuple[str, ...] | None = None  # due in one of these
     merchant_reference: str | None = None
-    tx_hash: str | None = None
+    tx_hash: str | None = None  # of a transfer ever seen for it
+    payer: str | None = None  # a wallet that ever sent one
+    address: str | None = None  # a payer, or the address that was made for the session
     created_from: datetime | None = None
-    created_to: datetime | None = None
+    created_to: datetime | None = None  # exclusive
+    units_min: int | None = None  # of the amount due, in base units
+    units_max: int | None = None
 
 
 class SessionReads(Protocol):
@@ -84,12 +92,12 @@ class SessionReads(Protocol):
         """One session of any merchant: the caller checks whose it is."""
         ...
 
-    async def page(self, query: SessionQuery) -> Page[SessionRow]: ...
+    async def page(self, query: SessionQuery) -> Page[SessionRow]:
+        """Where filters are many and matches few a page may be short, or empty, and go on."""
+        ...
 
-    async def due_to_expire(
-        self, now: datetime, limit: int, *, network: str | None = None
-    ) -> Sequence[UUID]:
-        """Open sessions whose window has closed, oldest first; of one network, if it is named."""
+    async def due_to_expire(self, now: datetime, limit: int, *, network: str) -> Sequence[UUID]:
+        """Open sessions of the network whose window has closed, the first to close first."""
         ...
 
     async def expects(self, network: str) -> bool:
@@ -97,7 +105,10 @@ class SessionReads(Protocol):
         ...
 
     async def opened_since(self, network: str, not_expired_at: datetime) -> datetime | None:
-        """When the oldest session of the network was opened whose window was open then still."""
+        """When the oldest session of the network was opened whose window was open then still.
+
+        Never later than that; earlier, if the window of an older one closed within that hour.
+        """
         ...
 
 

@@ -20,6 +20,9 @@ ATTEMPTS_MAX = 1 + len(RETRY_DELAYS_SECONDS)
 RETRY_AFTER_STRETCH_MAX = 2  # a receiver's Retry-After may at most double a delay
 
 
+DeliveryStatus = Literal["due", "delivered", "failed"]
+
+
 class WebhookDelivery(Value):
     delivery_id: UUID
     merchant_id: UUID
@@ -29,7 +32,7 @@ class WebhookDelivery(Value):
     message_type: str
     body: str
     created_at: Moment
-    status: Literal["due", "delivered", "failed"] = "due"
+    status: DeliveryStatus = "due"
     attempts: int = 0
     round_attempts: int = 0
     next_attempt_at: Moment | None = None

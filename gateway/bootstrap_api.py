@@ -23,7 +23,7 @@ from application.merchant_settings import MerchantSettings
 from application.refunds import Refunds
 from application.sessions import Sessions
 from application.webhooks import Webhooks
-from gateway.bootstrap import Core, statements, vault
+from gateway.bootstrap import Core, progress, statements, vault
 from projections.delivery_reads import DeliveryReads
 from projections.inbox_reads import InboxReads
 from projections.merchant_reads import ApiKeyReads
@@ -90,6 +90,7 @@ def _services(
         refund_reads=RefundReads(of.postgres),
         delivery_reads=DeliveryReads(of.postgres),
         inbox_reads=InboxReads(of.postgres, of.networks),
+        progress=progress(of),
         heads=PostgresChainHeads(of.postgres),
         networks=of.networks,
         clock=of.clock,

@@ -29,9 +29,9 @@ DELIVERIES = state_table(
     nullable=("next_attempt_at",),
     indexes=(
         "(endpoint_id, next_attempt_at) WHERE status = 'due'",
-        "(merchant_id, mode, position DESC)",
+        # Without a status the three of them are merged.
         "(merchant_id, mode, status, position DESC)",
-        "(endpoint_id, position DESC)",
+        "(endpoint_id, status, position DESC)",
     ),
 )
 ATTEMPTS = Table(
@@ -51,7 +51,7 @@ ATTEMPTS = Table(
 
 
 class Deliveries(StreamProjection[WebhookDelivery]):
-    name, version = "deliveries", 1
+    name, version = "deliveries", 2  # 2 changed indexes
     state_type = WebhookDelivery
     states = DELIVERIES
     tables = (DELIVERIES, ATTEMPTS)

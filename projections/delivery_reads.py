@@ -5,17 +5,20 @@ Errors  CursorMalformed; ports.StoreUnavailable.
 """
 
 from collections.abc import Sequence
+from typing import get_args
 from uuid import UUID
 
 from application.cursors import place_of
 from application.reads import AttemptRow, DeliveryRow, Page
-from domain.delivery import WebhookDelivery
+from domain.delivery import DeliveryStatus, WebhookDelivery
 from domain.values import Mode
 from projections.database import Connections
-from projections.pages import Where, fetch_page
+from projections.pages import Lane, Listing, Where, fetch_page
 from projections.table import Row
 
+_COLUMNS = "state, updated_position, position"
 _SELECT = "SELECT state, updated_position, position FROM rm.deliveries"
+STATUSES: tuple[str, ...] = get_args(DeliveryStatus)
 
 
 class DeliveryReads:
@@ -38,16 +41,22 @@ class DeliveryReads:
         limit: int = 20,
         cursor: str | None = None,
     ) -> Page[DeliveryRow]:
-        where = Where()
-        where.add("merchant_id = %s", merchant_id)
-        where.add("mode = %s", mode)
-        where.add("endpoint_id = %s", endpoint_id)
-        where.add("status = %s", status)
-        if cursor is not None:
-            where.before("position", place_of(cursor, 1))
-        return await fetch_page(
-            self._connections, _SELECT, where, "position DESC", limit, _delivery_row
-        )
+        statuses = STATUSES if status is None else (status,)
+        lanes, residual = [], Where()
+        for each in statuses:
+            where = Where()
+            if endpoint_id is None:
+                where.add("merchant_id = %s", merchant_id)
+                where.add("mode = %s", mode)
+            where.add("endpoint_id = %s", endpoint_id)
+            where.add("status = %s", each)
+            if cursor is not None:
+                where.before("position", place_of(cursor, 1))
+            lanes.append(Lane(where))
+        if endpoint_id is not None:
+            residual.add("merchant_id = %s", merchant_id)
+            residual.add("mode = %s", mode)
+        return await fetch_page(self._connections, _LISTING, lanes, limit, residual)
 
     async def attempts(self, delivery_id: UUID) -> Sequence[AttemptRow]:
         """In order, the first one first."""
@@ -68,3 +77,8 @@ def _delivery_row(row: Row) -> tuple[DeliveryRow, tuple[int, ...]]:
     assert isinstance(updated_position, int)
     assert isinstance(position, int)
     return DeliveryRow(WebhookDelivery.model_validate_json(text), updated_position), (position,)
+
+
+_LISTING = Listing(
+    "rm.deliveries", _COLUMNS, "position DESC", _delivery_row, residual="merchant_id, mode"
+)

@@ -36,20 +36,22 @@ TRANSFERS = state_table(
     ),
     nullable=("purpose", "subject_id", "merchant_id"),
     indexes=(
-        "(transfer_id)",
+        # A mode is some networks: pages merge those of theirs.
+        "(merchant_id, network, position DESC)",
+        "(merchant_id, network, position DESC) WHERE waits",
+        "(merchant_id, network, resolution, position DESC) WHERE purpose = 'unmatched'",
+        "(merchant_id, sender, position DESC)",
         "(tx_hash)",
-        "(sender)",
-        "(merchant_id, position DESC)",
-        "(merchant_id, position DESC) WHERE waits",
-        "(merchant_id, resolution, position DESC) WHERE purpose = 'unmatched'",
         "(position DESC) WHERE waits",
         "(recipient, position DESC) WHERE purpose = 'unmatched'",
+        "(recipient, sender, position DESC) WHERE purpose = 'unmatched'",
+        "(recipient, position) WHERE purpose = 'payment_session'",
     ),
 )
 
 
 class Inbox(StreamProjection[OnchainTransfer]):
-    name, version = "inbox", 2
+    name, version = "inbox", 3  # 3 changed indexes
     state_type = OnchainTransfer
     states = TRANSFERS
     tables = (TRANSFERS,)

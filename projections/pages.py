@@ -1,13 +1,18 @@
 """Keyset pages of a view: conditions in, rows out, newest first, never a COUNT.
 
-Shapes  Conditions are SQL with one %s and its argument. A page reads one row more than it
-        gives: whether there is a next page costs nothing else.
+Shapes  A Lane is rows that an index gives in the order of the page. A page merges its lanes and
+        reads one row more than it gives: whether there is a next page costs nothing else.
+        Conditions that no lane's index answers are `residual`: they are looked at row by row, in
+        at most ROWS_WALKED_MAX rows a page. Where that is not enough the page is short, perhaps
+        empty, and its cursor goes on from the last row that was looked at. So a page costs the
+        same however large the table is, and whatever is asked.
+        Conditions are SQL with one %s and its argument.
 Errors  CursorMalformed. Text that no row can hold (a NUL) matches nothing, as it should.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, LiteralString, TypeVar
+from typing import Any, Generic, LiteralString, TypeVar
 
 from psycopg import AsyncConnection, sql
 
@@ -17,6 +22,7 @@ from projections.database import Connections
 from projections.table import Row
 
 T = TypeVar("T")
+ROWS_WALKED_MAX = 2_000  # a page; in the memory of the server this is a few milliseconds
 
 
 @dataclass(slots=True)
@@ -44,36 +50,119 @@ class Where:
         self.conditions.append(sql.SQL(f"({columns}) < ({marks})"))
         self.arguments.extend(place)
 
+    def also(self) -> "Where":
+        """The same, to be added to."""
+        return Where([*self.conditions], [*self.arguments], self.impossible)
+
     def clause(self) -> sql.Composed:
         return sql.SQL(" AND ").join(self.conditions)
 
 
+@dataclass(frozen=True, slots=True)
+class Listing(Generic[T]):
+    """What a page is made of: `read` makes an item of `columns`, and gives its place."""
+
+    source: LiteralString
+    columns: LiteralString
+    order: LiteralString
+    read: Callable[[Row], tuple[T, tuple[int, ...]]]
+    residual: LiteralString = ""  # further columns that residual conditions name
+
+    @property
+    def selected(self) -> sql.Composed:
+        parts = [part for part in (self.columns, self.residual) if part]
+        return sql.SQL(", ").join(map(sql.SQL, parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Rows in the order of the page, by one index."""
+
+    where: Where
+    # Where the rows are not found in the listing's own source: SQL with {columns} and {where}.
+    select: LiteralString | None = None
+
+    def statement(self, listing: Listing[Any]) -> sql.Composed:
+        form = sql.SQL("SELECT {columns} FROM {source} WHERE {where}")
+        return (form if self.select is None else sql.SQL(self.select)).format(
+            columns=listing.selected, source=sql.SQL(listing.source), where=self.where.clause()
+        )
+
+
 async def fetch_page(
     connections: Connections,
-    select: LiteralString,
-    where: Where,
-    order: LiteralString,
+    listing: Listing[T],
+    lanes: Sequence[Lane],
     limit: int,
-    read: Callable[[Row], tuple[T, tuple[int, ...]]],
+    residual: Where | None = None,
 ) -> Page[T]:
-    """`read` makes an item of a row, and gives its place in the order."""
-    if where.impossible:
+    possible = [lane for lane in lanes if not lane.where.impossible]
+    if not possible or (residual is not None and residual.impossible):
         return Page((), None)
     size = max(1, min(limit, PAGE_SIZE_MAX))
-    query = sql.SQL("{} WHERE {} ORDER BY {} LIMIT %s").format(
-        sql.SQL(select), where.clause(), sql.SQL(order)
+    if residual is None or not residual.conditions:
+        rows, arguments = _merged(listing, possible, size + 1)
+        query = sql.SQL("SELECT {} FROM ({}) AS lanes ORDER BY {} LIMIT %s").format(
+            sql.SQL(listing.columns), rows, sql.SQL(listing.order)
+        )
+        async with connections.connection() as connection:
+            found = await fetch(connection, query, [*arguments, size + 1])
+        return _page(listing, found, size)
+    rows, arguments = _merged(listing, possible, ROWS_WALKED_MAX)
+    walked = sql.SQL("(SELECT * FROM ({}) AS lanes ORDER BY {} LIMIT %s) AS walked").format(
+        rows, sql.SQL(listing.order)
     )
+    given = [*arguments, ROWS_WALKED_MAX]
     async with connections.connection() as connection:
-        rows = await fetch(connection, query, [*where.arguments, size + 1])
-    items = [read(row) for row in rows[:size]]
+        query = sql.SQL("SELECT {} FROM {} WHERE {} ORDER BY {} LIMIT %s").format(
+            sql.SQL(listing.columns), walked, residual.clause(), sql.SQL(listing.order)
+        )
+        found = await fetch(connection, query, [*given, *residual.arguments, size + 1])
+        if len(found) > size:
+            return _page(listing, found, size)
+        query = sql.SQL("SELECT {} FROM {} ORDER BY {} OFFSET %s LIMIT 1").format(
+            sql.SQL(listing.columns), walked, sql.SQL(listing.order)
+        )
+        last = await fetch(connection, query, [*given, ROWS_WALKED_MAX - 1])
+    return _walked_page(listing, found, last)
+
+
+def _merged(
+    listing: Listing[Any], lanes: Sequence[Lane], most: int
+) -> tuple[sql.Composed, list[object]]:
+    """All lanes as one: PostgreSQL merges what their indexes give, and sorts nothing.
+
+    It does so only where each lane is in order by itself, and has an end.
+    """
+    form = sql.SQL("({} ORDER BY {} LIMIT %s)")
+    order = sql.SQL(listing.order)
+    arms = [form.format(lane.statement(listing), order) for lane in lanes]
+    arguments = [argument for lane in lanes for argument in (*lane.where.arguments, most)]
+    return sql.SQL(" UNION ALL ").join(arms), arguments
+
+
+def _page(listing: Listing[T], rows: Sequence[Row], size: int) -> Page[T]:
+    items = [listing.read(row) for row in rows[:size]]
     cursor = cursor_of(*items[-1][1]) if len(rows) > size else None
     return Page(tuple(item for item, _ in items), cursor)
+
+
+def _walked_page(listing: Listing[T], rows: Sequence[Row], last: Sequence[Row]) -> Page[T]:
+    """All that was found; the next page begins after `last`, the last row looked at."""
+    items = [listing.read(row) for row in rows]
+    if not last:
+        return Page(tuple(item for item, _ in items), None)
+    _, end = listing.read(last[0])
+    # Looked for a moment later: what lies beyond it is for the next page to give.
+    return Page(tuple(item for item, place in items if place >= end), cursor_of(*end))
 
 
 async def fetch(
     connection: AsyncConnection, query: sql.Composed, arguments: Sequence[object]
 ) -> list[Any]:
-    cursor = await connection.execute(query, arguments)
+    # Planned each time, for this merchant: one who owns half of the rows and one who owns ten
+    # need different plans, and a prepared statement has one for all.
+    cursor = await connection.execute(query, arguments, prepare=False)
     return await cursor.fetchall()
 
 

@@ -2,17 +2,24 @@
 
 Shapes  payments           a row a session: its folded state, and what lists filter by
         payment_transfers  a row a transfer ever seen for a session, retracted ones included
+        payment_payers     a row a wallet that ever paid for a session, in the order of pages
+        payment_openings   a row a network and hour: when the first session was opened whose
+                           window closes within that hour
+Indexes each carries pages in their order, or workers' queues in theirs. The one by network, asset
+        and status serves every choice among the three: what is not asked for is merged from the
+        few values there are (payment_reads.py), so that no pair of filters needs its own.
 Units   due_units in base units of the asset.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
+from uuid import UUID
 
 from application.ports import Recorded
 from domain import events as e
 from domain import payment
 from domain.payment import PaymentSession
-from projections.projection import StreamProjection, state_table
+from projections.projection import Batch, Folded, Held, StreamProjection, state_table
 from projections.table import Row, Table
 
 _NEWEST_FIRST = "created_at DESC, position DESC"
@@ -30,33 +37,56 @@ PAYMENTS = state_table(
         ("merchant_reference", "text"),
         ("created_at", "timestamptz"),
         ("expires_at", "timestamptz"),
+        ("own_address", "text"),
     ),
-    nullable=("merchant_reference",),
+    nullable=("merchant_reference", "own_address"),
     indexes=(
         f"(merchant_id, mode, {_NEWEST_FIRST})",
-        f"(merchant_id, mode, status, {_NEWEST_FIRST})",
-        f"(merchant_id, mode, network, {_NEWEST_FIRST})",
+        f"(merchant_id, mode, network, asset, status, {_NEWEST_FIRST})",
+        f"(merchant_id, mode, due_units, {_NEWEST_FIRST})",
         (
             f"(merchant_id, mode, merchant_reference, {_NEWEST_FIRST})"
             " WHERE merchant_reference IS NOT NULL"
         ),
-        "(expires_at) WHERE status = 'pending'",
+        "(network, expires_at, position) WHERE status = 'pending'",
+        ("(network, expires_at, position) WHERE status = 'pending' AND own_address IS NOT NULL"),
     ),
 )
 PAYMENT_TRANSFERS = Table(
     "payment_transfers",
-    (("session_id", "uuid"), ("transfer_id", "text"), ("tx_hash", "text"), ("payer", "text")),
+    (("session_id", "uuid"), ("transfer_id", "text"), ("tx_hash", "text")),
     ("session_id", "transfer_id"),
-    keeps=True,  # a transfer mined again keeps its hash, its payer and so its row
-    indexes=("(tx_hash)", "(payer)"),
+    keeps=True,  # a transfer mined again keeps its hash and so its row
+    indexes=("(tx_hash)",),
+)
+PAYMENT_PAYERS = Table(
+    "payment_payers",
+    (
+        ("session_id", "uuid"),
+        ("payer", "text"),
+        ("merchant_id", "uuid"),
+        ("mode", "text"),
+        ("created_at", "timestamptz"),
+        ("position", "bigint"),
+    ),
+    ("session_id", "payer"),
+    keeps=True,
+    indexes=(f"(merchant_id, mode, payer, {_NEWEST_FIRST})",),
+)
+PAYMENT_OPENINGS = Table(
+    "payment_openings",
+    (("network", "text"), ("closing_hour", "timestamptz"), ("opened_at", "timestamptz")),
+    ("network", "closing_hour"),
+    keeps=True,
 )
 
 
 class Payments(StreamProjection[PaymentSession]):
-    name, version = "payments", 2
+    # 2 added proven payers and announcements; 3 what filters and the reconcile look for
+    name, version = "payments", 3
     state_type = PaymentSession
     states = PAYMENTS
-    tables = (PAYMENTS, PAYMENT_TRANSFERS)
+    tables = (PAYMENTS, PAYMENT_TRANSFERS, PAYMENT_PAYERS, PAYMENT_OPENINGS)
     handles = frozenset(
         {
             e.SessionCreated,
@@ -93,11 +123,26 @@ class Payments(StreamProjection[PaymentSession]):
             state.merchant_reference,
             state.created_at,
             state.expires_at,
+            state.deposit_address if state.pay_by == "deposit_address" else None,
         )
 
+    def fold(self, batch: Batch, known: Mapping[UUID, Held[Any]]) -> Folded:
+        folded = super().fold(batch, known)
+        # A payer's row has the place of its session in pages, which a single fact does not know.
+        folded.rows[PAYMENT_PAYERS.name] = [
+            (*row, folded.held[row[0]].position)
+            for row in folded.rows[PAYMENT_PAYERS.name]
+            if isinstance(row[0], UUID)
+        ]
+        return folded
+
     def beside(self, state: PaymentSession, recorded: Recorded[Any]) -> Iterable[tuple[str, Row]]:
-        del state  # the fact says it all
         event = recorded.event
         if isinstance(event, e.TransferObserved):
-            row = (recorded.stream.id, event.transfer_id, event.tx_hash, event.payer)
-            yield PAYMENT_TRANSFERS.name, row
+            session_id = recorded.stream.id
+            yield PAYMENT_TRANSFERS.name, (session_id, event.transfer_id, event.tx_hash)
+            owner = (state.merchant_id, state.mode, state.created_at)
+            yield PAYMENT_PAYERS.name, (session_id, event.payer, *owner)
+        elif isinstance(event, e.SessionCreated):
+            hour = event.expires_at.replace(minute=0, second=0, microsecond=0)
+            yield PAYMENT_OPENINGS.name, (event.network, hour, event.at)

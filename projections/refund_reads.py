@@ -12,9 +12,10 @@ from application.reads import Page, RefundRow
 from domain.refund import Refund
 from domain.values import Mode
 from projections.database import Connections
-from projections.pages import Where, fetch_page
+from projections.pages import Lane, Listing, Where, fetch_page
 from projections.table import Row
 
+_COLUMNS = "state, version, updated_position, position"
 _SELECT = "SELECT state, version, updated_position, position FROM rm.refunds"
 
 
@@ -38,16 +39,17 @@ class RefundReads:
         limit: int = 20,
         cursor: str | None = None,
     ) -> Page[RefundRow]:
-        where = Where()
-        where.add("merchant_id = %s", merchant_id)
-        where.add("mode = %s", mode)
+        where, residual = Where(), Where()
+        narrow = session_id is not None or transfer_id is not None
+        # One session or transfer has few refunds, which need no index by merchant as well.
+        whose = residual if narrow else where
+        whose.add("merchant_id = %s", merchant_id)
+        whose.add("mode = %s", mode)
         where.add("session_id = %s", session_id)
-        where.add("transfer_id = %s", transfer_id)
+        (where if session_id is None else residual).add("transfer_id = %s", transfer_id)
         if cursor is not None:
             where.before("position", place_of(cursor, 1))
-        return await fetch_page(
-            self._connections, _SELECT, where, "position DESC", limit, _refund_row
-        )
+        return await fetch_page(self._connections, _OF_MERCHANT, [Lane(where)], limit, residual)
 
     async def unfinished(self, limit: int) -> Sequence[UUID]:
         async with self._connections.connection() as connection:
@@ -63,8 +65,7 @@ class RefundReads:
         where.is_so("completed_at IS NOT NULL AND final_at IS NULL")
         if cursor is not None:
             where.before("completed_at, position", _moment_and_position(cursor))
-        order = "completed_at DESC, position DESC"
-        return await fetch_page(self._connections, _SELECT, where, order, limit, _completed_row)
+        return await fetch_page(self._connections, _NOT_FINAL, [Lane(where)], limit)
 
     async def failed_on_chain_since(
         self, moment: datetime, limit: int, *, cursor: str | None = None
@@ -73,8 +74,7 @@ class RefundReads:
         where.add("failed_on_chain_at >= %s", moment)
         if cursor is not None:
             where.before("failed_on_chain_at, position", _moment_and_position(cursor))
-        order = "failed_on_chain_at DESC, position DESC"
-        return await fetch_page(self._connections, _SELECT, where, order, limit, _failed_row)
+        return await fetch_page(self._connections, _FAILED, [Lane(where)], limit)
 
 
 def _moment_and_position(cursor: str) -> tuple[datetime, int]:
@@ -92,12 +92,31 @@ def _refund_row(row: Row) -> tuple[RefundRow, tuple[int, ...]]:
 
 
 def _completed_row(row: Row) -> tuple[RefundRow, tuple[int, ...]]:
-    found, place = _refund_row(row)
+    found, place = _refund_row(row[:4])
     assert found.refund.completed_at is not None
     return found, (microseconds_of(found.refund.completed_at), *place)
 
 
 def _failed_row(row: Row) -> tuple[RefundRow, tuple[int, ...]]:
-    found, place = _refund_row(row)
+    found, place = _refund_row(row[:4])
     assert found.refund.failed_on_chain_at is not None
     return found, (microseconds_of(found.refund.failed_on_chain_at), *place)
+
+
+_OF_MERCHANT = Listing(
+    "rm.refunds",
+    _COLUMNS,
+    "position DESC",
+    _refund_row,
+    residual="merchant_id, mode, transfer_id",
+)
+# Their order must be selected too.
+_NOT_FINAL = Listing(
+    "rm.refunds", f"{_COLUMNS}, completed_at", "completed_at DESC, position DESC", _completed_row
+)
+_FAILED = Listing(
+    "rm.refunds",
+    f"{_COLUMNS}, failed_on_chain_at",
+    "failed_on_chain_at DESC, position DESC",
+    _failed_row,
+)

@@ -9,15 +9,19 @@ from application.reconciling import WatchedAddress
 from domain.networks import NetworkBook
 from projections.database import Connections
 
+POSITION_MAX = 2**63 - 1
 _AWAITING = """
-SELECT state::jsonb ->> 'deposit_address', created_at FROM rm.payments
-WHERE status = 'pending' AND network = %s AND state::jsonb ->> 'pay_by' = 'deposit_address'
+SELECT own_address, created_at FROM rm.payments
+WHERE status = 'pending' AND own_address IS NOT NULL AND network = %s
 ORDER BY expires_at DESC, position DESC LIMIT %s
 """
 _BELOW = """
-SELECT address, purpose, created_at, watched.position FROM rm.watch_list AS watched
-LEFT JOIN rm.payments ON purpose = 'payment_session' AND session_id = subject_id
-WHERE watched.mode = %s AND (%s = 0 OR watched.position < %s)
+SELECT address, purpose, opened.created_at, watched.position FROM rm.watch_list AS watched
+LEFT JOIN LATERAL (
+    SELECT created_at FROM rm.payments
+    WHERE purpose = 'payment_session' AND session_id = subject_id LIMIT 1
+) AS opened ON true
+WHERE watched.mode = %s AND watched.position < %s
 ORDER BY watched.position DESC LIMIT %s
 """
 
@@ -38,7 +42,7 @@ class ToCheckReads:
     ) -> tuple[Sequence[WatchedAddress], int]:
         mode = self._networks.get(network).mode
         async with self._connections.connection() as connection:
-            cursor = await connection.execute(_BELOW, (mode, position, position, limit + 1))
+            cursor = await connection.execute(_BELOW, (mode, position or POSITION_MAX, limit + 1))
             rows = await cursor.fetchall()
         chosen, more = rows[:limit], len(rows) > limit
         found = [WatchedAddress(*each[:3]) for each in chosen]

@@ -12,11 +12,12 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
 from adapters.memory.read_models import Follower
+from adapters.memory.session_filter import asked_for, hour_of
 from application.cursors import cursor_of, microseconds_of, moment_of, place_of
 from application.ports import EventStore
 from application.reads import (
@@ -77,47 +78,32 @@ class MemorySessionReads:
             created = models.created[row.session.session_id]
             return microseconds_of(row.session.created_at), created
 
-        rows = (row for row in models.sessions.values() if _asked_for(query, row.session))
+        rows = (row for row in models.sessions.values() if asked_for(query, row.session))
         return _page(rows, place, after, query.limit)
 
-    async def due_to_expire(
-        self, now: datetime, limit: int, *, network: str | None = None
-    ) -> Sequence[UUID]:
+    async def due_to_expire(self, now: datetime, limit: int, *, network: str) -> Sequence[UUID]:
         sessions = (row.session for row in (await self._follower.models()).sessions.values())
         due = [
             s
             for s in sessions
-            if s.status == "pending" and s.expires_at <= now and network in {None, s.network}
+            if s.status == "pending" and s.expires_at <= now and network == s.network
         ]
         due.sort(key=lambda session: session.expires_at)
         return [session.session_id for session in due[:limit]]
 
     async def opened_since(self, network: str, not_expired_at: datetime) -> datetime | None:
         rows = (await self._follower.models()).sessions.values()
+        hour = not_expired_at - timedelta(hours=1)
         opened = (
             row.session.created_at
             for row in rows
-            if row.session.network == network and row.session.expires_at > not_expired_at
+            if row.session.network == network and hour_of(row.session.expires_at) > hour
         )
         return min(opened, default=None)
 
     async def expects(self, network: str) -> bool:
         rows = (await self._follower.models()).sessions.values()
         return any((r.session.status, r.session.network) == ("pending", network) for r in rows)
-
-
-def _asked_for(query: SessionQuery, session: payment.PaymentSession) -> bool:
-    tx_hashes = {transfer_.tx_hash for transfer_ in session.transfers.values()}
-    reference = query.merchant_reference
-    return (
-        (session.merchant_id, session.mode) == (query.merchant_id, query.mode)
-        and query.status in {None, session.status}
-        and query.network in {None, session.network}
-        and reference in {None, session.merchant_reference}
-        and (query.tx_hash is None or query.tx_hash in tx_hashes)
-        and (query.created_from is None or session.created_at >= query.created_from)
-        and (query.created_to is None or session.created_at < query.created_to)
-    )
 
 
 class MemoryRefundReads:

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import aiohttp
+import pytest
 
 from adapters.memory.reads import MemoryReads
 from adapters.memory.store import MemoryEventStore
@@ -11,7 +12,7 @@ from api.app import create_app
 from tests.api.conftest import Api
 from tests.api.serving import serving
 from tests.api.world import Tenant, World
-from tests.examples import AT
+from tests.examples import AT, PAYER
 
 PATH = "/v1/payment-sessions"
 NEW: dict[str, Any] = {"amount": "10.00", "currency": "USD"}
@@ -121,6 +122,47 @@ async def test_the_list_is_paged_and_filtered(api: Api, world: World, shop: Tena
     assert [found["status"] for found in done] == ["completed"]
     assert (await api.get(f"{PATH}?tx_hash=0x{'11' * 32}")).json["data"] == done
     assert (await api.get(f"{PATH}?tx_hash=0x{'22' * 32}")).json["data"] == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("token=USDC", [2, 1, 0]),
+        ("token=USDT&network=local", []),
+        ("amount_min=20", [2, 1]),
+        ("amount_max=20.00&amount_min=20.00", [1]),
+        ("amount_min=30.01", []),
+        ("payer=" + PAYER, [0]),
+        ("payer=" + "0x" + PAYER[2:].upper(), [0]),
+        ("q=order-2", [2]),
+        ("q=order", []),
+        ("q=0x" + "AB" * 32, [0]),
+        ("q=" + PAYER, [0]),
+        ("q={id}", [1]),
+        ("q={address}", [1]),
+        ("q={id}&status=completed", []),
+        ("q=Two", []),
+    ],
+)
+async def test_each_filter_takes_what_people_write(
+    api: Api, world: World, shop: Tenant, asked: str, found: list[int]
+) -> None:
+    made = []
+    for number, amount in enumerate(("10.00", "20.00", "30.00")):
+        reference = f"order-{number}"
+        made.append(
+            await world.session(
+                shop, amount, merchant_reference=reference, description="Two", network="local"
+            )
+        )
+        world.clock.advance(1)
+    await world.pay(made[0], tx="ab")
+    one = made[1]
+    path = asked.format(id=f"ps_{one.session_id.hex}", address=one.deposit_address)
+    answer = await api.get(f"{PATH}?{path}")
+    assert answer.status == 200, answer.body
+    references = [each["merchant_reference"] for each in answer.json["data"]]
+    assert references == [f"order-{number}" for number in found]
 
 
 async def test_progress_and_money_are_told_while_it_is_paid(

@@ -133,6 +133,7 @@ class World:
             refund_reads=self.reads.refunds,
             delivery_reads=self.reads.deliveries,
             inbox_reads=self.reads.inbox,
+            progress=self.reads.progress,
             heads=self.reads.heads,
             networks=self.networks,
             clock=self.clock,

@@ -65,7 +65,7 @@ async def test_changed_states_need_a_new_version(
 
 
 class PaymentsAgain(Payments):
-    version = 3
+    version = 4
 
 
 NEWER = (PaymentsAgain(), *PROJECTIONS[1:])
@@ -78,7 +78,7 @@ async def test_a_new_version_is_built_beside_the_old_one_and_shown_when_it_is_wh
     async with running(stage.runner()):  # the code before goes on running
         await caught_up(stage)
         made = await asyncio.to_thread(ensure_schemas, migrated.owner_dsn, NEWER)
-        assert made == ["rm_payments_v3"]
+        assert made == ["rm_payments_v4"]
         newer = ProjectionRunner(stage.app, stage.store, NEWER, None, stage.clock)
         async with running(newer):
             await append(stage, session_stream(2), created(2))
@@ -86,16 +86,16 @@ async def test_a_new_version_is_built_beside_the_old_one_and_shown_when_it_is_wh
             assert len(await shown(stage)) == 2, "by the code before"
             order = Order("system:migrate")
             (done,) = await bring_up(stage.owner, stage.store, NEWER, stage.clock, order)
-            assert (done.schema, done.comparison) == ("rm_payments_v3", None)
+            assert (done.schema, done.comparison) == ("rm_payments_v4", None)
             assert not await bring_up(stage.owner, stage.store, NEWER, stage.clock, order)
             await append(stage, session_stream(3), created(3))
             await caught_up(stage)
             async with asyncio.timeout(5):
-                while await rows(stage, "SELECT count(*) FROM rm_payments_v2.payments") != [(3,)]:
+                while await rows(stage, "SELECT count(*) FROM rm_payments_v3.payments") != [(3,)]:
                     await asyncio.sleep(0.02)
     assert len(await shown(stage)) == 3
     source = await rows(stage, "SELECT definition FROM pg_views WHERE viewname = 'payments'")
-    assert "rm_payments_v3" in source[0][0]
+    assert "rm_payments_v4" in source[0][0]
     assert await asyncio.to_thread(ensure_schemas, migrated.owner_dsn, NEWER) == []
 
 
@@ -103,7 +103,7 @@ async def test_a_version_with_other_columns_takes_the_place_of_the_view(
     stage: Stage, migrated: Migrated
 ) -> None:
     class Leaner(Payments):
-        version = 3
+        version = 4
         tables = (PAYMENTS,)  # type: ignore[assignment]  # the transfers are gone
 
         def beside(self, state: Any, recorded: Any) -> tuple[()]:
@@ -117,10 +117,10 @@ async def test_a_version_with_other_columns_takes_the_place_of_the_view(
     with pytest.raises(psycopg.errors.UndefinedTable):
         await rows(stage, "SELECT * FROM rm.payment_transfers")
     async with working(stage.owner, ["payments"]) as connection:
-        with pytest.raises(KeptBehind, match="version 2"):
+        with pytest.raises(KeptBehind, match="version 3"):
             await switch_back(connection, stage.store, Leaner(), stage.clock, Order("ann", "no"))
     async with running(stage.runner()):
-        await caught_up_in(stage, "rm_payments_v2")
+        await caught_up_in(stage, "rm_payments_v3")
     async with working(stage.owner, ["payments"]) as connection:
         await switch_back(connection, stage.store, Leaner(), stage.clock, Order("ann", "no"))
     assert await rows(stage, "SELECT count(*) FROM rm.payment_transfers") == [(0,)]
@@ -144,7 +144,7 @@ async def test_tables_that_were_dropped_are_not_made_and_shown_again_empty(
         await renew(stage.owner, stage.store, [Payments()], stage.clock, order)
         async with working(stage.owner, ["payments"]) as connection:
             gone = await drop(connection, "payments", stage.clock, order)
-            assert gone == ["rm_payments_v2"]
+            assert gone == ["rm_payments_v3"]
             with pytest.raises(NothingToSwitch, match="nothing that could be dropped"):
                 await drop(connection, "payments", stage.clock, order)
         await append(stage, session_stream(2), created(2))
@@ -165,7 +165,7 @@ async def test_a_database_of_the_release_before_gets_what_came_later(migrated: M
     assert await asyncio.to_thread(ensure_schemas, migrated.owner_dsn) == []
     async with await AsyncConnection.connect(migrated.app_dsn) as connection:
         (place,) = await checkpoints.followed_places(connection, Payments())
-    assert (place.schema, place.live) == ("rm_payments_v2", True)
+    assert (place.schema, place.live) == ("rm_payments_v3", True)
 
 
 async def test_the_runner_waits_for_tables_that_are_not_there_yet(migrated: Migrated) -> None:
@@ -177,8 +177,8 @@ async def test_the_runner_waits_for_tables_that_are_not_there_yet(migrated: Migr
 @pytest.mark.parametrize(
     "statement",
     [
-        "DROP TABLE rm_payments_v2.payments",
-        "ALTER TABLE rm_payments_v2.payments ADD COLUMN extra text",
+        "DROP TABLE rm_payments_v3.payments",
+        "ALTER TABLE rm_payments_v3.payments ADD COLUMN extra text",
         "CREATE TABLE rm.mine (x int)",
         "DELETE FROM rm_admin.checkpoints",
     ],
@@ -193,10 +193,10 @@ async def test_the_application_cannot_change_what_the_owner_made(
 
 async def test_who_only_looks_sees_rows_and_changes_none(stage: Stage, migrated: Migrated) -> None:
     async with await AsyncConnection.connect(migrated.readonly_dsn) as connection:
-        for name in ("rm.payments", "rm_payments_v2.payments", "rm_admin.checkpoints"):
+        for name in ("rm.payments", "rm_payments_v3.payments", "rm_admin.checkpoints"):
             await connection.execute(f"SELECT * FROM {name}")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            await connection.execute("DELETE FROM rm_payments_v2.payments")
+            await connection.execute("DELETE FROM rm_payments_v3.payments")
 
 
 async def test_a_database_that_is_away_is_named(stage: Stage) -> None:

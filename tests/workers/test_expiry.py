@@ -103,14 +103,12 @@ class StuckView:
     def __init__(self, rig: Rig, *session_ids: UUID) -> None:
         self._sessions = rig.reads.sessions
         self._due = session_ids
-        self.until: dict[str | None, datetime] = {}
+        self.until: dict[str, datetime] = {}
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._sessions, name)
 
-    async def due_to_expire(
-        self, now: datetime, limit: int, *, network: str | None = None
-    ) -> Sequence[UUID]:
+    async def due_to_expire(self, now: datetime, limit: int, *, network: str) -> Sequence[UUID]:
         self.until[network] = now
         return self._due[:limit] if network == "local" else ()
 

@@ -7,15 +7,18 @@ from uuid import UUID
 
 import pytest
 
+from adapters.memory.session_filter import asked_for
 from application.deciders import PAYMENT
 from application.ports import Stream
 from domain import events as e
 from domain.errors import CursorMalformed
+from projections import pages
 from tests.examples import (
     AT,
     CREATED,
     MERCHANT_ID,
     OBSERVED,
+    OTHER_ASSET,
     SESSION_ID,
 )
 from tests.ports.reads.conftest import QUERY, Given, created, example, numbers, session_stream
@@ -72,34 +75,129 @@ async def test_pages_hold_one_merchant_and_one_mode_only(reads: Given) -> None:
     assert numbers(await reads.sessions.page(replace(QUERY, mode="live"))) == [3]
 
 
-@pytest.mark.parametrize(
-    ("asked", "found"),
-    [
-        ({"status": "failed"}, [2]),
-        ({"status": "pending"}, [4, 3, 1]),
-        ({"network": "other"}, [3]),
-        ({"merchant_reference": "order-9"}, [4]),
-        ({"merchant_reference": "nul \x00"}, []),
-        ({"tx_hash": OBSERVED.tx_hash}, [3]),
-        ({"tx_hash": "0x" + "00" * 32}, []),
-        ({"created_from": AT + timedelta(minutes=2)}, [4, 3]),
-        ({"created_to": AT + timedelta(minutes=2)}, [2, 1]),
-        ({"network": "local", "status": "pending"}, [4, 1]),
-    ],
+THIRD = OBSERVED.model_copy(
+    update={"amount": OBSERVED.amount.model_copy(update={"units": 1}), "payer": "0x" + "3a" * 20}
 )
-async def test_each_filter_finds_what_it_asks_for(
-    reads: Given, asked: dict[str, Any], found: list[int]
-) -> None:
-    short = OBSERVED.model_copy(update={"amount": OBSERVED.amount.model_copy(update={"units": 1})})
+DUE = CREATED.due.units
+OTHER = CREATED.due.model_copy(update={"asset": OTHER_ASSET, "units": DUE + 1})
+
+
+async def four_sessions(reads: Given) -> None:
     await reads.append(session_stream(1), created(1, merchant_reference=None))
     await reads.append(
         session_stream(2), created(2, at=AT + timedelta(minutes=1)), e.SessionExpired(at=AT)
     )
     own = {"network": "other", "at": AT + timedelta(minutes=2)}
-    await reads.append(session_stream(3), created(3, **own), short)
-    own = {"merchant_reference": "order-9", "at": AT + timedelta(minutes=3)}
+    await reads.append(session_stream(3), created(3, **own), THIRD)
+    own = {"merchant_reference": "order-9", "at": AT + timedelta(minutes=3), "due": OTHER}
     await reads.append(session_stream(4), created(4, **own))
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ({"status": "failed"}, [2]),
+        ({"status": "pending"}, [4, 3, 1]),
+        ({"status": "refunded"}, []),
+        ({"network": "other"}, [3]),
+        ({"network": "nul \x00"}, []),
+        ({"assets": (OTHER_ASSET,)}, [4]),
+        ({"assets": (CREATED.due.asset, OTHER_ASSET)}, [4, 3, 2, 1]),
+        ({"assets": ()}, []),
+        ({"merchant_reference": "order-9"}, [4]),
+        ({"merchant_reference": "nul \x00"}, []),
+        ({"tx_hash": OBSERVED.tx_hash}, [3]),
+        ({"tx_hash": "0x" + "00" * 32}, []),
+        ({"payer": THIRD.payer}, [3]),
+        ({"payer": "0x" + "00" * 20}, []),
+        ({"address": THIRD.payer}, [3]),
+        ({"address": f"0x{2:040x}"}, [2]),
+        ({"session_id": UUID(int=4)}, [4]),
+        ({"session_id": UUID(int=404)}, []),
+        ({"units_min": DUE + 1}, [4]),
+        ({"units_max": DUE}, [3, 2, 1]),
+        ({"units_min": DUE, "units_max": DUE + 1}, [4, 3, 2, 1]),
+        ({"units_min": DUE + 1, "units_max": DUE}, []),
+        ({"created_from": AT + timedelta(minutes=2)}, [4, 3]),
+        ({"created_to": AT + timedelta(minutes=2)}, [2, 1]),
+        ({"network": "local", "status": "pending"}, [4, 1]),
+        ({"network": "local", "units_max": DUE}, [2, 1]),
+        ({"payer": THIRD.payer, "status": "failed"}, []),
+        ({"payer": THIRD.payer, "tx_hash": THIRD.tx_hash, "network": "other"}, [3]),
+        ({"tx_hash": THIRD.tx_hash, "address": f"0x{3:040x}"}, [3]),
+        ({"tx_hash": THIRD.tx_hash, "address": THIRD.payer}, [3]),
+        ({"tx_hash": THIRD.tx_hash, "address": f"0x{2:040x}"}, []),
+        ({"merchant_reference": "order-9", "status": "failed"}, []),
+        ({"session_id": UUID(int=4), "merchant_reference": "order-9", "units_min": DUE}, [4]),
+        ({"created_to": AT + timedelta(minutes=3), "status": "pending"}, [3, 1]),
+    ],
+)
+async def test_each_filter_finds_what_it_asks_for(
+    reads: Given, asked: dict[str, Any], found: list[int]
+) -> None:
+    await four_sessions(reads)
     assert numbers(await reads.sessions.page(replace(QUERY, **asked))) == found
+
+
+async def test_a_wallet_that_paid_twice_is_found_once_and_stays_found_after_a_reorg(
+    reads: Given,
+) -> None:
+    again = THIRD.model_copy(update={"transfer_id": "31337:0xb0b:1", "tx_hash": "0xb0b"})
+    gone = example(e.TransferRetracted).model_copy(update={"transfer_id": THIRD.transfer_id})
+    await reads.append(session_stream(1), created(1), THIRD, again, gone)
+    await reads.append(session_stream(2), created(2, merchant_id=UUID(int=0xA2)), THIRD)
+    assert numbers(await reads.sessions.page(replace(QUERY, payer=THIRD.payer))) == [1]
+    assert numbers(await reads.sessions.page(replace(QUERY, tx_hash=THIRD.tx_hash))) == [1]
+
+
+async def test_the_wallet_that_sessions_share_is_the_address_of_none_of_them(
+    reads: Given,
+) -> None:
+    shared = created(1, pay_by="merchant_wallet", deposit_address="0x" + "5a" * 20)
+    await reads.append(session_stream(1), shared)
+    assert numbers(await reads.sessions.page(replace(QUERY, address="0x" + "5a" * 20))) == []
+
+
+FILTERS: tuple[dict[str, Any], ...] = (
+    {},
+    {"status": "pending"},
+    {"assets": (CREATED.due.asset, OTHER_ASSET)},
+    {"units_min": DUE - 2},
+    {"merchant_reference": "order-1", "units_min": DUE + 1},
+    {"payer": THIRD.payer, "status": "pending"},
+    {"address": THIRD.payer},
+    {"created_to": AT + timedelta(seconds=20), "network": "local", "units_max": DUE + 3},
+)
+
+
+@pytest.mark.parametrize("walked", [4, 2_000])
+@pytest.mark.parametrize("asked", FILTERS)
+async def test_pages_of_any_filter_give_each_match_once_however_few_rows_each_may_walk(
+    reads: Given, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any], walked: int
+) -> None:
+    monkeypatch.setattr(pages, "ROWS_WALKED_MAX", walked)
+    for number in range(1, 31):
+        own: dict[str, Any] = {"at": AT + timedelta(seconds=number // 2)}
+        own["due"] = (CREATED.due if number % 3 else OTHER).changed(units=DUE + number % 5)
+        own["network"] = "other" if number % 7 == 0 else "local"
+        own["merchant_reference"] = f"order-{number % 2}"
+        more = (THIRD,) if number % 2 else ()
+        await reads.append(session_stream(number), created(number, **own), *more)
+    whole = numbers(await reads.sessions.page(replace(QUERY, limit=100)))
+    seen: list[int] = []
+    query = replace(QUERY, limit=5, **asked)
+    for _ in range(31):
+        page = await reads.sessions.page(query)
+        seen += numbers(page)
+        if page.next_cursor is None:
+            break
+        query = replace(query, cursor=page.next_cursor)
+    assert page.next_cursor is None
+    assert len(seen) == len(set(seen)) > 0
+    assert seen == [each for each in whole if each in seen], "newest first"
+    rows = [await reads.sessions.find(UUID(int=each)) for each in whole]
+    matching = [r.session.session_id.int for r in rows if r and asked_for(query, r.session)]
+    assert seen == matching
 
 
 @pytest.mark.parametrize("cursor", ["", "!", "AAAA", "MQ", "MS4yLjM", "LTEuMg", "é", "9" * 200])
@@ -127,8 +225,9 @@ async def test_only_open_sessions_whose_window_has_closed_are_due_to_expire(
     covered = example(e.PaymentCovered)
     await reads.append(session_stream(5), created(5, expires_at=AT), OBSERVED, covered)
     now = AT + timedelta(minutes=2)
-    assert [each.int for each in await reads.sessions.due_to_expire(now, 10)] == [2, 1]
-    assert [each.int for each in await reads.sessions.due_to_expire(now, 1)] == [2]
+    for limit, numbers_ in ((10, [2, 1]), (1, [2])):
+        due = await reads.sessions.due_to_expire(now, limit, network="local")
+        assert [each.int for each in due] == numbers_
 
 
 async def test_a_network_is_expected_to_be_paid_on_while_a_session_is_open_there(
@@ -142,15 +241,19 @@ async def test_a_network_is_expected_to_be_paid_on_while_a_session_is_open_there
     assert not await reads.sessions.expects("local")
 
 
-async def test_since_when_somebody_may_pay_on_a_network_is_known(reads: Given) -> None:
-    later, over = AT + timedelta(minutes=1), AT + timedelta(hours=1)
+async def test_since_when_somebody_may_pay_on_a_network_is_known_to_the_hour(
+    reads: Given,
+) -> None:
+    later, over = AT + timedelta(minutes=1), AT + timedelta(hours=3)
     assert await reads.sessions.opened_since("local", AT) is None
     await reads.append(session_stream(1), created(1, at=AT, expires_at=later))
     await reads.append(session_stream(2), created(2, at=later, expires_at=over))
-    assert await reads.sessions.opened_since("local", AT) == AT
-    assert await reads.sessions.opened_since("local", later) == later
-    assert await reads.sessions.opened_since("local", over) is None
-    assert await reads.sessions.opened_since("other", AT) is None
+    opened = reads.sessions.opened_since
+    assert await opened("local", AT) == AT
+    assert await opened("local", later) == AT, "its window closed within this hour"
+    assert await opened("local", AT + timedelta(hours=2)) == later
+    assert await opened("local", over + timedelta(hours=1)) is None
+    assert await opened("other", AT) is None
 
 
 async def test_what_is_due_on_one_network_is_not_crowded_out_by_another(reads: Given) -> None:
