@@ -8,7 +8,8 @@ Shapes  originator id, version, topic and state are columns of es.events; a noti
         position. Tracking is es.tracking. Tables come from migrations, never from here.
         Threads that write at once are written together (recorder_groups.py).
         Followers poll: NOTIFY takes a lock of the whole server at every commit.
-Errors  the library's. EnvironmentError for settings that would break the log's promises.
+Errors  the library's; OperationalError within seconds when the log's lock cannot be had.
+        EnvironmentError for settings that would break the log's promises.
 Source  eventsourcing 9.5.6. Its function mode writes without any lock, so that readers miss
         events, and forgets tracking: refused here.
 """
@@ -26,10 +27,16 @@ from psycopg import Cursor
 from psycopg.rows import DictRow
 
 from adapters.event_store_sql import LOCK
+from adapters.postgres import LOCK_TIMEOUT_MS, STATEMENT_TIMEOUT_MS
 from adapters.recorder_groups import Groups, Outcome, Request
 from domain.values import derived_id
 
 POLL_SECONDS = 0.02
+# The library's own time-outs are off; one round trip, and the lock is a statement of its own still.
+_LOCK = (
+    f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}; "
+    f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}; {LOCK}"
+)
 STREAM_TYPE = "eventsourcing"
 
 _INSERT = """
@@ -227,7 +234,7 @@ def _written(cursor: Cursor[DictRow], group: Sequence[Request]) -> list[Outcome]
     events = [event for each in group for event in each.events]
     if events:
         # Alone, or what is asked next would be answered from before the lock.
-        cursor.execute(LOCK)
+        cursor.execute(_LOCK)
     outcomes: list[Outcome] = list(_refusals(cursor, group, events))
     accepted = [n for n, outcome in enumerate(outcomes) if not isinstance(outcome, Exception)]
     written = [event for n in accepted for event in group[n].events]

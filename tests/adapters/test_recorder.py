@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import chain, groupby
 from threading import Event, Thread, get_ident
-from time import sleep
+from time import monotonic, sleep
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -34,6 +34,7 @@ from eventsourcing.utils import Environment
 from adapters import recorder
 from adapters.event_store_sql import LOG_LOCK
 from adapters.memory.store import MemoryRecorder
+from adapters.postgres import LOCK_TIMEOUT_MS
 from adapters.recorder_groups import ROUNDS_MAX, Groups, Request
 from tests.conftest import Migrated
 
@@ -298,6 +299,15 @@ def test_threads_that_find_the_line_full_are_told_at_once(migrated: Migrated) ->
             with pytest.raises(OperationalError, match="too many writes"):
                 log.insert_events([stored(1, UUID(int=4))])
         assert [each.result() for each in running] in ([[1], [2], [3]], [[1], [3], [2]])
+
+
+def test_the_lock_in_strange_hands_is_waited_for_seconds_only(migrated: Migrated) -> None:
+    opened = InfrastructureFactory.construct(environment(migrated.app_dsn))
+    with opened as factory, held(migrated):
+        begun = monotonic()
+        with pytest.raises(OperationalError, match="lock timeout"):
+            factory.application_recorder().insert_events([stored(1)])
+        assert monotonic() - begun < 2 * LOCK_TIMEOUT_MS / 1_000
 
 
 def test_the_one_who_writes_for_all_is_let_go_after_a_while() -> None:
