@@ -33,6 +33,7 @@ from gateway.chain_metrics import (
     chain_samples,
 )
 from gateway.metrics import SCRAPE_FAILURES, Metric, Sample
+from gateway.projection_metrics import LAG_SECONDS, LED, PARKED
 from tests.chain_ingest.second_look import Looking
 from tests.chain_ingest.test_measures import MeasuredWorld
 from tests.gateway.promql import Labels, Scrape, evaluated, firing
@@ -280,6 +281,13 @@ async def test_every_reorg_is_a_ticket_and_a_deep_one_pages_once() -> None:
         (lambda minute: {(SCRAPE_FAILURES, ()): 1.0 * minute}, {"ScrapeIncomplete"}),
         (lambda _: {(RESTING, ("local",)): 1, (HEAD_LAG, ("local",)): 901},
          {"ChainHeadLagsAtRest"}),
+        (lambda _: {(LED, ("payments",)): 1, (LAG_SECONDS, ("payments",)): 29,
+                    (PARKED, ("payments",)): 0}, set()),
+        (lambda _: {(LED, ("payments",)): 0}, {"ProjectionUnattended"}),
+        (lambda minute: {(LED, ("payments",)): 1} if minute < 20 else {},
+         {"ProjectionUnattended"}),
+        (lambda _: {(LAG_SECONDS, ("payments",)): 31}, {"ProjectionBehind"}),
+        (lambda _: {(PARKED, ("inbox",)): 1}, {"ProjectionParked"}),
     ],
 )  # fmt: skip
 async def test_figures_beyond_their_bounds_fire_their_own_rule(

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from application.figures import LATENCY_MICROS
 from chain_ingest.metered import KINDS_MAX
+from gateway import projection_metrics
 from gateway.chain_metrics import CALLS, FAILURES, LATENCY, METRICS, chain_samples
 from gateway.failures import GatewayError
 from gateway.metrics import (
@@ -32,7 +33,9 @@ from tests.chain_ingest.test_metered import METHODS
 
 ROOT = Path(__file__).resolve().parents[2]
 ALERTS = ROOT / "deploy" / "alerts.yml"
-NAMES = {metric.name: metric for metric in (*METRICS, SCRAPE_FAILURES)}
+NAMES = {
+    metric.name: metric for metric in (*METRICS, *projection_metrics.METRICS, SCRAPE_FAILURES)
+}
 PROVIDERS_MAX = 3
 
 

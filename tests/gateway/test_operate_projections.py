@@ -216,9 +216,10 @@ async def test_what_cannot_be_is_said_with_what_to_do(site: Site) -> None:
     assert (
         "only what is shown" in (await site.told(operate.compare(settings, [], as_json=False))).out
     )
-    stream = f"payment_session/{session_stream(9).id}"
-    with pytest.raises(GatewayError, match="there is no stream payment_session/"):
-        await operate.park(settings, "payments", stream, ANN, as_json=True)
+    await site.append(session_stream(1), created(1))
+    for stream in (f"payment_session/{session_stream(9).id}", f"refund/{session_stream(1).id}"):
+        with pytest.raises(GatewayError, match="there is no stream"):
+            await operate.park(settings, "payments", stream, ANN, as_json=True)
     with pytest.raises(GatewayError, match="names no stream"):
         await operate.park(settings, "payments", "ps_1", ANN, as_json=True)
     for order in (Order("operator:ann"), Order("operator:ann", "  ")):

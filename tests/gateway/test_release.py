@@ -1,0 +1,59 @@
+"""What a new release does to the database before its processes start."""
+
+import asyncio
+
+import pytest
+
+from application.upkeep import upkeep_stream
+from gateway import operate, release
+from gateway.settings import load
+from projections.catalogue import PROJECTIONS
+from projections.payments import Payments
+from projections.schema import ensure_schemas
+from tests.conftest import Migrated
+from tests.gateway.projections_site import opened
+from tests.projections.test_runner import created, session_stream
+
+pytestmark = pytest.mark.services
+
+
+class PaymentsAgain(Payments):
+    version = 3
+
+
+NEWER = (PaymentsAgain(), *PROJECTIONS[1:])
+
+
+@pytest.mark.parametrize("role", ["owner", "admin"])
+async def test_a_new_version_is_filled_and_shown_by_the_owner_or_an_administrator(
+    migrated: Migrated, nats_url: str, monkeypatch: pytest.MonkeyPatch, role: str
+) -> None:
+    dsn = migrated.owner_dsn if role == "owner" else migrated.admin_dsn
+    monkeypatch.setattr(release, "PROJECTIONS", NEWER)
+    async with opened(migrated, nats_url) as site:
+        for number in (1, 2, 3):
+            await site.append(session_stream(number), created(number))
+        await asyncio.to_thread(ensure_schemas, dsn, NEWER)
+        (done,) = await release.fill_tables(dsn)
+        assert (done.schema, done.position) == ("rm_payments_v3", 3)
+        assert await release.fill_tables(dsn) == []
+        assert await site.rows("SELECT count(*) FROM rm.payments") == [(3,)]
+        assert await site.schemas("payments") == ["rm_payments_v3", "rm_payments_v2"]
+        owners = await site.rows(
+            "SELECT DISTINCT nspowner::regrole::text FROM pg_namespace WHERE nspname LIKE 'rm%%'"
+        )
+        assert owners == [("gw_owner",)]
+        told = await site.store.read_stream(upkeep_stream("payments"))
+        assert [(each.event.name, each.context.actor) for each in told] == [
+            ("projection.switched", "system:migrate")
+        ]
+
+
+async def test_migrating_a_second_time_finds_nothing_to_do(
+    migrated: Migrated, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = load({"DATABASE_URL_OWNER": migrated.owner_dsn})
+    await asyncio.to_thread(operate.migrate, settings)
+    assert "rm_payments_v2" in capsys.readouterr().out
+    await asyncio.to_thread(operate.migrate, settings)
+    assert "nothing to do" in capsys.readouterr().out
