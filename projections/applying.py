@@ -22,9 +22,10 @@ from psycopg import AsyncConnection, sql
 from application.ports import Clock, Stream
 from projections import checkpoints
 from projections.checkpoints import Place
+from projections.packing import register
 from projections.projection import Batch, Folded, Held, Poison, Projection, poison
 
-STATES_HELD_MAX = 10_000  # streams a projection keeps in memory
+STATES_HELD_MAX = 20_000  # streams a projection keeps in memory
 
 log = structlog.get_logger(__name__)
 
@@ -107,6 +108,7 @@ class Applier:
                 folded = await _fold(connection, follower, events)
                 folded.poison.extend([refused] if refused else [])
                 results.append((follower, folded))
+            register(connection.adapters)
             async with connection.pipeline():
                 for follower, folded in results:
                     await _write_rows(connection, follower, folded)
@@ -141,7 +143,8 @@ async def _fold(connection: AsyncConnection, follower: Follower, events: Batch) 
     if not events:
         return Folded()
     needed = follower.projection.needs(events)
-    missing = needed - follower.held.keys()
+    # Not `needed - held.keys()`, which looks at each state that is held.
+    missing = {stream_id for stream_id in needed if stream_id not in follower.held}
     known = {stream_id: follower.held[stream_id] for stream_id in needed - missing}
     if missing:
         known.update(await _load(connection, follower, missing))

@@ -8,7 +8,7 @@ Units   due_units in base units of the asset.
 from collections.abc import Iterable
 from typing import Any
 
-from application.ports import Recorded
+from application.ports import Fact
 from domain import events as e
 from domain import payment
 from domain.payment import PaymentSession
@@ -79,7 +79,7 @@ class Payments(StreamProjection[PaymentSession]):
         }
     )
 
-    def evolve(self, state: PaymentSession | None, recorded: Recorded[Any]) -> PaymentSession:
+    def evolve(self, state: PaymentSession | None, recorded: Fact[Any]) -> PaymentSession:
         return payment.evolve(state, recorded.event)
 
     def columns(self, state: PaymentSession) -> Row:
@@ -95,7 +95,7 @@ class Payments(StreamProjection[PaymentSession]):
             state.expires_at,
         )
 
-    def beside(self, state: PaymentSession, recorded: Recorded[Any]) -> Iterable[tuple[str, Row]]:
+    def beside(self, state: PaymentSession, recorded: Fact[Any]) -> Iterable[tuple[str, Row]]:
         del state  # the fact says it all
         event = recorded.event
         if isinstance(event, e.TransferObserved):

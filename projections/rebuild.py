@@ -24,7 +24,7 @@ from projections.schema import creation, index_statements, show
 
 SWITCH_LOCK_TIMEOUT_MS = 2_000
 # Larger than live: a stream's facts are close together, and each batch writes its row once.
-REBUILD_BATCH_EVENTS_MAX = 10_000
+REBUILD_BATCH_EVENTS_MAX = 30_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,8 @@ async def rebuild(
     async with owner.connection() as connection:
         # An index over millions of rows takes longer than a statement of a request may.
         await connection.execute("SET statement_timeout = 0")
+        # A large batch is folded in the transaction that writes it.
+        await connection.execute("SET idle_in_transaction_session_timeout = 0")
         await connection.execute("SET synchronous_commit = off")
         await connection.commit()
         try:
@@ -72,6 +74,7 @@ async def rebuild(
         finally:
             await connection.rollback()
             await connection.execute("RESET statement_timeout")
+            await connection.execute("RESET idle_in_transaction_session_timeout")
             await connection.execute("RESET synchronous_commit")
 
 
