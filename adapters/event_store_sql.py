@@ -103,6 +103,10 @@ CROSS JOIN LATERAL (SELECT {COLUMNS} FROM es.events WHERE stream_id = u.id
                     ORDER BY version LIMIT %s) AS e
 """  # noqa: S608
 READ_LOG = f"SELECT {COLUMNS} FROM es.events WHERE position > %s ORDER BY position LIMIT %s"  # noqa: S608
+READ_FACTS = """
+SELECT position, stream_type, stream_id, version, topic, schema_version, state
+FROM es.events WHERE position > %s ORDER BY position LIMIT %s
+"""
 
 # After a lost answer, asked under the lock: the lost transaction held it to its end.
 WRITTEN = "SELECT event_id, position FROM es.events WHERE event_id = ANY(%s::uuid[])"

@@ -170,6 +170,22 @@ class Recorded(Generic[E_co]):
     context: Context
 
 
+class Fact(Protocol[E_co]):
+    """What a fold asks of a recorded event; Recorded is one."""
+
+    @property
+    def position(self) -> int: ...
+
+    @property
+    def stream(self) -> Stream: ...
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def event(self) -> E_co: ...
+
+
 class EventStore(Protocol):
     """Append-only streams of events: the only memory the gateway trusts."""
 
@@ -197,6 +213,10 @@ class EventStore(Protocol):
 
     async def read_log(self, *, after: int, limit: int) -> Sequence[Recorded[Event]]:
         """Up to `limit` events after a position, in commit order, without gaps to come."""
+        ...
+
+    async def read_facts(self, *, after: int, limit: int) -> Sequence[Fact[Event]]:
+        """The same, for those who fold the whole log: without the envelope, and far cheaper."""
         ...
 
     async def head(self) -> int:

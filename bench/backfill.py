@@ -43,7 +43,7 @@ from adapters.ingest_store import PostgresIngestStore
 from bench import ponder, rig
 from bench.replay import Serving, providers
 from bench.replay_chain import FIRST_NUMBER, TOKEN, TRANSFER_ABI, Plan
-from bench.report import Report, arguments, finish, machine, show
+from bench.report import Report, arguments, finish, growth, machine, show
 from chain_ingest.coverage import close
 from gateway import bootstrap
 from gateway.bootstrap import Core
@@ -218,11 +218,6 @@ async def contest(
             running = pool.submit(ours, gateway.environment, plan, profile)
             taken["ours"] = await asyncio.to_thread(running.result)
     return taken
-
-
-def growth(memory: tuple[float, ...]) -> float:
-    """From a tenth of the way on, when everything has been used once, to the end."""
-    return max(memory[-len(memory) // 10 :]) / max(memory[: max(len(memory) // 10, 1)]) - 1
 
 
 def report(taken: dict[str, Taken], plan: Plan, conditions: dict[str, Any]) -> Report:

@@ -61,6 +61,11 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> N
     Console().print(table)
 
 
+def growth(memory: Sequence[float]) -> float:
+    """From a tenth of the way on, when everything has been used once, to the end."""
+    return max(memory[-len(memory) // 10 :]) / max(memory[: max(len(memory) // 10, 1)]) - 1
+
+
 def machine(folder: Path) -> dict[str, Any]:
     """What decides about speed here; `folder` lies on the disk that is written to."""
     return {

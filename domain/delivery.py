@@ -88,9 +88,9 @@ def _next_attempt_at(command: c.RecordAttempt, made: int) -> Moment | None:
 
 def evolve(delivery: WebhookDelivery | None, event: e.Event) -> WebhookDelivery:
     if isinstance(event, e.DeliveryOpened):
-        fields = dict(event)
+        fields = {**event.__dict__}
         opened_at = fields.pop("at")
-        return WebhookDelivery(created_at=opened_at, next_attempt_at=opened_at, **fields)
+        return WebhookDelivery.trusted(created_at=opened_at, next_attempt_at=opened_at, **fields)
     assert delivery is not None, f"{event.name} before the delivery was opened"
     match event:
         case e.DeliverySucceeded():

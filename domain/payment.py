@@ -273,8 +273,8 @@ def _release(
 
 def evolve(session: PaymentSession | None, event: e.Event) -> PaymentSession:
     if isinstance(event, e.SessionCreated):
-        fields = dict(event)
-        return PaymentSession(created_at=fields.pop("at"), **fields)
+        fields = {**event.__dict__}
+        return PaymentSession.trusted(created_at=fields.pop("at"), **fields)
     assert session is not None, f"{event.name} before the session was created"
     match event:
         case e.TransferObserved():
@@ -300,7 +300,7 @@ def evolve(session: PaymentSession | None, event: e.Event) -> PaymentSession:
         case e.SessionExpired():
             return session.changed(ended="expired")
         case e.PaymentRefundReserved():
-            refund = SessionRefund(
+            refund = SessionRefund.trusted(
                 refund_id=event.refund_id,
                 amount=event.amount,
                 status="reserved",
@@ -325,7 +325,7 @@ def evolve(session: PaymentSession | None, event: e.Event) -> PaymentSession:
 
 
 def _sighted(event: e.TransferObserved) -> SessionTransfer:
-    return SessionTransfer(
+    return SessionTransfer.trusted(
         transfer_id=event.transfer_id,
         amount=event.amount,
         payer=event.payer,

@@ -129,8 +129,8 @@ def _may_still_be_lost(refund: Refund, tx_hash: str) -> bool:
 
 def evolve(refund: Refund | None, event: e.Event) -> Refund:
     if isinstance(event, e.RefundRequested):
-        fields = dict(event)
-        return Refund(created_at=fields.pop("at"), **fields)
+        fields = {**event.__dict__}
+        return Refund.trusted(created_at=fields.pop("at"), **fields)
     assert refund is not None, f"{event.name} before the refund was requested"
     match event:
         case e.RefundSigned():

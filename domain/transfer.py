@@ -312,7 +312,7 @@ def _retracted(
 def evolve(transfer: OnchainTransfer | None, event: e.Event) -> OnchainTransfer:
     if isinstance(event, e.OnchainTransferObserved):
         if transfer is None:
-            return OnchainTransfer(
+            return OnchainTransfer.trusted(
                 sighting=event.sighting, report_number=event.report_number, status="observed"
             )
         return transfer.changed(

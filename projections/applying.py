@@ -10,7 +10,7 @@ Errors  rows the database refuses are narrowed down, by projection and then by h
 """
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
@@ -22,9 +22,10 @@ from psycopg import AsyncConnection, sql
 from application.ports import Clock, Stream
 from projections import checkpoints
 from projections.checkpoints import Place
+from projections.packing import register
 from projections.projection import Batch, Folded, Held, Poison, Projection, poison
 
-STATES_HELD_MAX = 10_000  # streams a projection keeps in memory
+STATES_HELD_MAX = 20_000  # streams a projection keeps in memory
 
 log = structlog.get_logger(__name__)
 
@@ -102,13 +103,17 @@ class Applier:
         async with connection.transaction():
             parked = await checkpoints.lock(connection, places, batch)
             routed = {} if refused else _route(followers, batch, parked)
-            for follower in followers:
-                events = routed.get(follower.schema, [])
-                folded = await _fold(connection, follower, events)
-                folded.poison.extend([refused] if refused else [])
-                results.append((follower, folded))
+            known = [
+                await _known(connection, follower, routed.get(follower.schema, []))
+                for follower in followers
+            ]
+            register(connection.adapters)
             async with connection.pipeline():
-                for follower, folded in results:
+                # PostgreSQL writes the rows of one while the next one's are folded.
+                for follower, states in zip(followers, known, strict=True):
+                    folded = _fold(follower, routed.get(follower.schema, []), states)
+                    folded.poison.extend([refused] if refused else [])
+                    results.append((follower, folded))
                     await _write_rows(connection, follower, folded)
                     for bad in folded.poison:
                         await checkpoints.park(connection, follower.schema, bad, at)
@@ -137,15 +142,21 @@ def _route(
     return routed
 
 
-async def _fold(connection: AsyncConnection, follower: Follower, events: Batch) -> Folded:
-    if not events:
-        return Folded()
+def _fold(follower: Follower, events: Batch, known: Mapping[UUID, Held[Any]]) -> Folded:
+    return follower.projection.fold(events, known) if events else Folded()
+
+
+async def _known(
+    connection: AsyncConnection, follower: Follower, events: Batch
+) -> dict[UUID, Held[Any]]:
+    """The states the fold goes on from."""
     needed = follower.projection.needs(events)
-    missing = needed - follower.held.keys()
+    # Not `needed - held.keys()`, which looks at each state that is held.
+    missing = {stream_id for stream_id in needed if stream_id not in follower.held}
     known = {stream_id: follower.held[stream_id] for stream_id in needed - missing}
     if missing:
         known.update(await _load(connection, follower, missing))
-    return follower.projection.fold(events, known)
+    return known
 
 
 async def _load(

@@ -8,7 +8,7 @@ Units   latency in milliseconds.
 from collections.abc import Iterable
 from typing import Any
 
-from application.ports import Recorded
+from application.ports import Fact
 from domain import delivery
 from domain import events as e
 from domain.delivery import WebhookDelivery
@@ -65,7 +65,7 @@ class Deliveries(StreamProjection[WebhookDelivery]):
         }
     )
 
-    def evolve(self, state: WebhookDelivery | None, recorded: Recorded[Any]) -> WebhookDelivery:
+    def evolve(self, state: WebhookDelivery | None, recorded: Fact[Any]) -> WebhookDelivery:
         return delivery.evolve(state, recorded.event)
 
     def columns(self, state: WebhookDelivery) -> Row:
@@ -78,7 +78,7 @@ class Deliveries(StreamProjection[WebhookDelivery]):
             state.created_at,
         )
 
-    def beside(self, state: WebhookDelivery, recorded: Recorded[Any]) -> Iterable[tuple[str, Row]]:
+    def beside(self, state: WebhookDelivery, recorded: Fact[Any]) -> Iterable[tuple[str, Row]]:
         del state  # the fact says it all
         event = recorded.event
         if isinstance(event, e.DeliverySucceeded | e.DeliveryAttemptFailed):

@@ -35,7 +35,7 @@ class Reader:
         return batch
 
     async def _read(self, position: int) -> Batch:
-        return await self._store.read_log(after=position, limit=self._limit)
+        return await self._store.read_facts(after=position, limit=self._limit)
 
     async def keep_only(self, positions: Collection[int]) -> None:
         """Drop what was read for places nobody stands at any more."""

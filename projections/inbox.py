@@ -7,7 +7,7 @@ Units   base units of the asset.
 
 from typing import Any
 
-from application.ports import Recorded
+from application.ports import Fact
 from domain import events as e
 from domain import transfer
 from domain.transfer import OnchainTransfer
@@ -72,7 +72,7 @@ class Inbox(StreamProjection[OnchainTransfer]):
         }
     )
 
-    def evolve(self, state: OnchainTransfer | None, recorded: Recorded[Any]) -> OnchainTransfer:
+    def evolve(self, state: OnchainTransfer | None, recorded: Fact[Any]) -> OnchainTransfer:
         return transfer.evolve(state, recorded.event)
 
     def columns(self, state: OnchainTransfer) -> Row:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from application.ports import Recorded
+from application.ports import Fact
 from domain import events as e
 from domain import merchant
 from domain.merchant import Merchant
@@ -80,7 +80,7 @@ class Merchants(StreamProjection[MerchantRecord]):
         }
     )
 
-    def evolve(self, state: MerchantRecord | None, recorded: Recorded[Any]) -> MerchantRecord:
+    def evolve(self, state: MerchantRecord | None, recorded: Fact[Any]) -> MerchantRecord:
         event = recorded.event
         folded = merchant.evolve(state.merchant if state else None, event)
         if state is None:
@@ -95,7 +95,7 @@ class Merchants(StreamProjection[MerchantRecord]):
     def columns(self, state: MerchantRecord) -> Row:
         return (state.merchant.display_name,)
 
-    def beside(self, state: MerchantRecord, recorded: Recorded[Any]) -> Iterable[tuple[str, Row]]:
+    def beside(self, state: MerchantRecord, recorded: Fact[Any]) -> Iterable[tuple[str, Row]]:
         match recorded.event:
             case e.ApiKeyCreated(key_id=key_id) | e.ApiKeyRevoked(key_id=key_id):
                 yield API_KEYS.name, _key_row(state, key_id)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
-from application.ports import Recorded
+from application.ports import Fact
 from domain import events as e
 from domain import payment
 from domain.payment import PaymentSession
@@ -109,7 +109,7 @@ class Payments(StreamProjection[PaymentSession]):
         }
     )
 
-    def evolve(self, state: PaymentSession | None, recorded: Recorded[Any]) -> PaymentSession:
+    def evolve(self, state: PaymentSession | None, recorded: Fact[Any]) -> PaymentSession:
         return payment.evolve(state, recorded.event)
 
     def columns(self, state: PaymentSession) -> Row:
@@ -136,7 +136,7 @@ class Payments(StreamProjection[PaymentSession]):
         ]
         return folded
 
-    def beside(self, state: PaymentSession, recorded: Recorded[Any]) -> Iterable[tuple[str, Row]]:
+    def beside(self, state: PaymentSession, recorded: Fact[Any]) -> Iterable[tuple[str, Row]]:
         event = recorded.event
         if isinstance(event, e.TransferObserved):
             session_id = recorded.stream.id

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 from uuid import UUID
 
-from application.ports import Recorded, Stream
+from application.ports import Fact, Stream
 from domain.events import Event
 from domain.values import Value
 from projections.table import Row, Table
@@ -23,7 +23,7 @@ from projections.table import Row, Table
 S = TypeVar("S", bound=Value)
 ERROR_LENGTH_MAX = 500
 
-Batch = Sequence[Recorded[Event]]
+Batch = Sequence[Fact[Event]]
 
 
 class VersionGap(Exception):  # noqa: N818 - named for what is wrong
@@ -107,13 +107,13 @@ class StreamProjection(Projection, Generic[S]):
     states: ClassVar[Table]
 
     @abstractmethod
-    def evolve(self, state: S | None, recorded: Recorded[Any]) -> S: ...
+    def evolve(self, state: S | None, recorded: Fact[Any]) -> S: ...
 
     @abstractmethod
     def columns(self, state: S) -> Row:
         """What the row has beyond the columns every state table has."""
 
-    def beside(self, state: S, recorded: Recorded[Any]) -> Iterable[tuple[str, Row]]:
+    def beside(self, state: S, recorded: Fact[Any]) -> Iterable[tuple[str, Row]]:
         """Rows for other tables that follow from one fact."""
         del state, recorded
         return ()
@@ -135,7 +135,7 @@ class StreamProjection(Projection, Generic[S]):
 
     def fold(self, batch: Batch, known: Mapping[UUID, Held[Any]]) -> Folded:
         folded = Folded()
-        streams: dict[UUID, list[Recorded[Any]]] = defaultdict(list)
+        streams: dict[UUID, list[Fact[Any]]] = defaultdict(list)
         for recorded in batch:
             streams[recorded.stream.id].append(recorded)
         for stream_id, facts in streams.items():
@@ -148,7 +148,7 @@ class StreamProjection(Projection, Generic[S]):
         return folded
 
     def _follow(
-        self, held: Held[S] | None, facts: Sequence[Recorded[Any]], folded: Folded
+        self, held: Held[S] | None, facts: Sequence[Fact[Any]], folded: Folded
     ) -> Held[S] | None:
         """The state after all facts of one stream, or after the last one before a poisoned one."""
         reached: Held[S] | None = None
@@ -164,7 +164,7 @@ class StreamProjection(Projection, Generic[S]):
                 folded.rows[table].append(row)
         return reached
 
-    def _next(self, before: Held[S] | None, recorded: Recorded[Any]) -> Held[S]:
+    def _next(self, before: Held[S] | None, recorded: Fact[Any]) -> Held[S]:
         expected = before.version + 1 if before else 1
         if recorded.version != expected:
             raise VersionGap(f"version {recorded.version} came where {expected} is next")
@@ -183,6 +183,6 @@ class StreamProjection(Projection, Generic[S]):
         )
 
 
-def poison(recorded: Recorded[Event], error: Exception) -> Poison:
+def poison(recorded: Fact[Event], error: Exception) -> Poison:
     text = f"{type(error).__name__}: {error}".replace("\x00", "")
     return Poison(recorded.stream, recorded.position, text[:ERROR_LENGTH_MAX])

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from application.ports import Recorded
+from application.ports import Fact
 from domain import events as e
 from domain import refund
 from domain.refund import Refund
@@ -54,7 +54,7 @@ class Refunds(StreamProjection[Refund]):
         }
     )
 
-    def evolve(self, state: Refund | None, recorded: Recorded[Any]) -> Refund:
+    def evolve(self, state: Refund | None, recorded: Fact[Any]) -> Refund:
         return refund.evolve(state, recorded.event)
 
     def columns(self, state: Refund) -> Row:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from projections.packing import Packed, packed, placeholder
+
 Row = tuple[object, ...]
 
 
@@ -43,7 +45,7 @@ class Table:
 
     def upsert(self, schema: str) -> sql.Composed:
         names = [name for name, _ in self.columns]
-        arrays = sql.SQL(", ").join(sql.SQL(f"%b::{kind}[]") for _, kind in self.columns)
+        arrays = sql.SQL(", ").join(sql.SQL(placeholder(kind)) for _, kind in self.columns)
         return sql.SQL(
             "INSERT INTO {} AS held ({}) SELECT * FROM unnest({}) ON CONFLICT ({}) DO {}"
         ).format(
@@ -64,13 +66,16 @@ class Table:
         form = "{0} = held.{0} + EXCLUDED.{0}" if name in self.adds else "{0} = EXCLUDED.{0}"
         return sql.SQL(form).format(sql.Identifier(name))
 
-    def arguments(self, rows: Sequence[Row]) -> list[list[object]]:
+    def arguments(self, rows: Sequence[Row]) -> list[Packed]:
         """The arguments of `upsert`, which may not meet one key twice unless it keeps the first."""
         unique: Iterable[Row] = rows
         if not self.keeps:
             places = [number for number, (name, _) in enumerate(self.columns) if name in self.key]
             unique = {tuple(row[place] for place in places): row for row in rows}.values()
-        return [list(column) for column in zip(*unique, strict=True)]
+        columns = zip(*unique, strict=True)
+        return [
+            packed(kind, column) for (_, kind), column in zip(self.columns, columns, strict=True)
+        ]
 
 
 def _list(names: Iterable[str]) -> sql.Composed:

@@ -68,6 +68,9 @@ class ProjectedLog:
         limit = min(limit, self._tables.position - after)
         return await self._store.read_log(after=after, limit=limit) if limit > 0 else ()
 
+    async def read_facts(self, *, after: int, limit: int) -> Sequence[Recorded[Event]]:
+        return await self.read_log(after=after, limit=limit)
+
     async def head(self) -> int:
         return self._tables.position
 

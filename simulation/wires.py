@@ -17,6 +17,7 @@ from adapters.memory.store import MemoryEventStore
 from application.outside import BusMessage, Publication
 from application.ports import (
     Batch,
+    Fact,
     Recorded,
     StoreBusy,
     StoredResponse,
@@ -113,6 +114,10 @@ class StoreWire:
     async def read_log(self, *, after: int, limit: int) -> list[Recorded[Event]]:
         await self._line.cross("store")
         return list(await self._inner.read_log(after=after, limit=limit))
+
+    async def read_facts(self, *, after: int, limit: int) -> Sequence[Fact[Event]]:
+        await self._line.cross("store")
+        return await self._inner.read_facts(after=after, limit=limit)
 
     async def head(self) -> int:
         await self._line.cross("store")

@@ -221,6 +221,9 @@ class MemoryEventStore:
         rows = await self.read_raw(after=after, limit=limit)
         return [self.log.decoded(raw) for raw in rows]
 
+    async def read_facts(self, *, after: int, limit: int) -> Sequence[Recorded[Event]]:
+        return await self.read_log(after=after, limit=limit)
+
     async def read_raw(self, *, after: int, limit: int) -> list[RawEvent]:
         self._raise_outage()
         return [raw for raw in self.log.recorder.rows[after : after + limit] if raw is not None]

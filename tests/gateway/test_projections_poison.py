@@ -15,7 +15,7 @@ import pytest
 
 from adapters.clock import SystemClock
 from application.handling import Handler
-from application.ports import Recorded, Stream
+from application.ports import Fact, Stream
 from application.upkeep import Upkeep, upkeep_stream
 from domain.payment import PaymentSession
 from projections.catalogue import PROJECTIONS
@@ -38,7 +38,7 @@ class Faulty(Payments):
 
     broken: ClassVar[set[UUID]] = set()
 
-    def evolve(self, state: PaymentSession | None, recorded: Recorded[Any]) -> PaymentSession:
+    def evolve(self, state: PaymentSession | None, recorded: Fact[Any]) -> PaymentSession:
         if recorded.stream.id in self.broken:
             raise ZeroDivisionError("a bug")
         return super().evolve(state, recorded)

@@ -1,6 +1,5 @@
 """Folds alone, without a database."""
 
-from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +10,7 @@ from projections.catalogue import PROJECTIONS
 from projections.deliveries import Deliveries
 from projections.inbox import TRANSFERS, Inbox
 from projections.journal import Journal
+from projections.packing import packed
 from projections.payments import Payments
 from projections.projection import Held
 from projections.table import Table
@@ -120,11 +120,10 @@ def test_tables_have_names_of_their_own() -> None:
 
 def test_of_two_rows_of_one_key_the_later_counts() -> None:
     table = Table("t", (("a", "int"), ("b", "int")), ("a",))
-    assert _columns(table.arguments([(1, 1), (2, 2), (1, 3)])) == [(1, 3), (2, 2)]
-
-
-def _columns(arguments: Sequence[Sequence[object]]) -> list[tuple[object, ...]]:
-    return list(zip(*arguments, strict=True))
+    assert table.arguments([(1, 1), (2, 2), (1, 3)]) == [
+        packed("int", (1, 2)),
+        packed("int", (3, 2)),
+    ]
 
 
 def test_a_shared_wallet_is_watched_for_its_merchant_and_for_no_session() -> None:

@@ -1,0 +1,309 @@
+"""Every projection rebuilt from a log of a million events, beside what else could read it.
+
+The log is that of bench/load.py, on a PostgreSQL that this starts itself, with fsync, on the same
+machine. What is timed is `projections.rebuild.rebuild`, as `gateway projections rebuild` runs it:
+fresh schemas, all facts, the indexes, up to the head. Each contender is a process of its own.
+
+Shapes  ours      all projections together; `fold_us` says what each one's fold costs an event of
+                  the log, less than its share of all, as reading and writing are shared
+        reading   the same log, read and decoded, by ourselves
+        library   the ProjectionRunner of the eventsourcing library with one read model, a
+                  transaction an event, over the first events of the same log
+Units   events a second of the wall; processor microseconds of our process an event; MB are 10^6
+        bytes of our process's memory
+"""
+
+import argparse
+import asyncio
+import cProfile
+import multiprocessing
+import pstats
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import psutil  # type: ignore[import-untyped]  # the package ships no type hints
+import psycopg
+import uvloop
+
+from adapters import migrate
+from adapters.clock import SystemClock, SystemIds
+from adapters.event_store import PostgresEventStore
+from adapters.postgres import Postgres
+from bench import rebuild_library
+from bench.load import load
+from bench.load_log import Plan
+from bench.report import Report, arguments, finish, growth, machine, show
+from gateway.embedded import Embedded
+from projections.catalogue import PROJECTIONS
+from projections.collector import few_collections
+from projections.projection import Projection
+from projections.rebuild import rebuild
+from projections.schema import ensure_schemas
+
+GOAL_PER_SECOND = 50_000
+GOAL_GROWTH = 0.1  # of the memory, from a tenth of the way on
+EVENTS = 1_000_000
+LIBRARY_EVENTS = 5_000
+READ_EVENTS = 10_000  # a page
+SAMPLE_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    events: int
+    seconds: float
+    cpu_seconds: float
+    memory_mb: tuple[float, ...] = ()  # at equal steps of time
+    folded: dict[str, float] = field(default_factory=dict)  # processor seconds a projection
+
+    @property
+    def per_second(self) -> int:
+        return round(self.events / self.seconds)
+
+    @property
+    def cpu_micros(self) -> float:
+        return round(self.cpu_seconds / self.events * 1e6, 2)
+
+
+# ---------------------------------------------------------------- contenders
+
+
+class Memory:
+    """Of this process, while the block runs."""
+
+    def __init__(self) -> None:
+        self.taken: list[float] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+
+    def _sample(self) -> None:
+        process = psutil.Process()
+        while not self._over.wait(SAMPLE_SECONDS):
+            self.taken.append(process.memory_info().rss / 1e6)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+def _timed(projection: Projection, spent: dict[str, float]) -> Projection:
+    """The same projection, whose folds are timed."""
+    fold = projection.fold
+
+    def timed(*of: Any) -> Any:
+        begun = time.thread_time()
+        try:
+            return fold(*of)
+        finally:
+            spent[projection.name] += time.thread_time() - begun
+
+    vars(projection)["fold"] = timed
+    return projection
+
+
+async def _rebuilt(owner_dsn: str, app_dsn: str) -> Taken:
+    spent: dict[str, float] = defaultdict(float)
+    projections = [_timed(each, spent) for each in PROJECTIONS]
+    async with (
+        Postgres(owner_dsn, name="bench-owner", max_size=3) as owner,
+        Postgres(app_dsn, name="bench", max_size=3) as app,
+    ):
+        store = PostgresEventStore(app, ids=SystemIds())
+        events = await store.head()
+        begun, cpu = time.perf_counter(), time.process_time()
+        with Memory() as memory:
+            rebuilt = await rebuild(owner, store, projections, SystemClock())
+        seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
+    assert all(each.position == events for each in rebuilt), "all of the log is contained"
+    assert not any(each.parked for each in rebuilt), "nothing was left aside"
+    return Taken(events, seconds, cpu, tuple(memory.taken), dict(spent))
+
+
+def ours(owner_dsn: str, app_dsn: str, profile: str | None = None) -> Taken:
+    if profile is None:
+        return uvloop.run(_rebuilt(owner_dsn, app_dsn))
+    profiler = cProfile.Profile(time.process_time)  # others use this machine too
+    taken: Taken = profiler.runcall(uvloop.run, _rebuilt(owner_dsn, app_dsn))
+    with Path(profile).open("w", encoding="utf-8") as file:
+        pstats.Stats(profiler, stream=file).sort_stats("tottime").print_stats(60)
+    return taken
+
+
+async def _read(app_dsn: str) -> Taken:
+    async with Postgres(app_dsn, name="bench", max_size=2) as app:
+        store = PostgresEventStore(app, ids=SystemIds())
+        position = 0
+        begun, cpu = time.perf_counter(), time.process_time()
+        with few_collections():
+            while page := await store.read_log(after=position, limit=READ_EVENTS):
+                position = page[-1].position
+    return Taken(position, time.perf_counter() - begun, time.process_time() - cpu)
+
+
+def reading(app_dsn: str) -> Taken:
+    return uvloop.run(_read(app_dsn))
+
+
+def library(admin_dsn: str, events: int) -> Taken:
+    begun, cpu = time.perf_counter(), time.process_time()
+    rebuild_library.follow(admin_dsn, events)
+    return Taken(events, time.perf_counter() - begun, time.process_time() - cpu)
+
+
+# ---------------------------------------------------------------- all together
+
+
+def _prepare(admin: str) -> None:
+    migrate.create_roles(admin)
+    owner = migrate.role_dsn(admin, migrate.OWNER)
+    migrate.migrate(owner)
+    ensure_schemas(owner)
+
+
+def _settle(admin: str) -> None:
+    """What autovacuum would have done by the time anybody rebuilds."""
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute("VACUUM ANALYZE es.events")
+        connection.execute("CHECKPOINT")
+
+
+async def contest(
+    folder: Path,
+    plan: Plan,
+    profile: str | None = None,
+    *,
+    library_events: int = LIBRARY_EVENTS,
+    say: Callable[[str], None] = print,
+) -> dict[str, Taken]:
+    spawn = multiprocessing.get_context("spawn")
+    fresh = partial(ProcessPoolExecutor, 1, mp_context=spawn, max_tasks_per_child=1)
+    with fresh() as pool:
+        async with Embedded(folder, chain=None, nats=False) as endpoints:
+            admin = endpoints.database_url
+            await asyncio.to_thread(_prepare, admin)
+            app = migrate.role_dsn(admin, migrate.APP)
+            owner = migrate.role_dsn(admin, migrate.OWNER)
+
+            async def run(name: str, call: Callable[..., Any], *of: Any) -> Any:
+                say(name)
+                return await asyncio.to_thread(pool.submit(call, *of).result)
+
+            await run(f"loading {plan.events:,} events", load, app, plan)
+            await asyncio.to_thread(_settle, admin)
+            return {
+                "library": await run("the library's runner", library, admin, library_events),
+                "reading": await run("reading only", reading, app),
+                "ours": await run("rebuilding all projections", ours, owner, app, profile),
+            }
+
+
+def report(taken: dict[str, Taken], plan: Plan, conditions: dict[str, Any]) -> Report:
+    mine, grown = taken["ours"], growth(taken["ours"].memory_mb or (1.0,))
+    baseline = taken["library"].per_second
+    return Report(
+        figure=mine.per_second,
+        unit="events/s into all projections together, indexes included",
+        baseline=baseline,
+        ratio=round(mine.per_second / baseline, 1),
+        goal=(
+            f"{GOAL_PER_SECOND:,} events/s; memory grows by less than {GOAL_GROWTH:.0%} "
+            "after the first tenth"
+        ),
+        met=mine.per_second >= GOAL_PER_SECOND and grown <= GOAL_GROWTH,
+        conditions={
+            **conditions,
+            **{
+                name: {
+                    "events": each.events,
+                    "per_second": each.per_second,
+                    "cpu_us": each.cpu_micros,
+                }
+                for name, each in taken.items()
+            },
+            "fold_us": _fold_micros(mine),
+            "memory_mb": [round(each) for each in _thinned(mine.memory_mb)],
+            "memory_growth": round(grown, 3),
+            "events": plan.events,
+            "sessions_per_second_told": plan.sessions_per_second,
+            "baseline": "the library's ProjectionRunner, one read model",
+            "postgresql": "bundled 18, fsync on, on the same machine",
+        },
+    )
+
+
+def _fold_micros(taken: Taken) -> dict[str, float]:
+    return {
+        name: round(seconds / taken.events * 1e6, 2)
+        for name, seconds in sorted(taken.folded.items(), key=lambda item: -item[1])
+    }
+
+
+def _thinned(samples: Sequence[float], count: int = 40) -> Sequence[float]:
+    return samples[:: max(1, len(samples) // count)]
+
+
+def _table(taken: dict[str, Taken]) -> None:
+    names = {
+        "ours": "rebuild of all projections",
+        "reading": "reading and decoding the log",
+        "library": "eventsourcing's ProjectionRunner, one read model",
+    }
+    rows = [
+        (names[name], f"{each.events:,}", f"{each.per_second:,}", f"{each.cpu_micros:.1f}")
+        for name, each in reversed(taken.items())
+    ]
+    show("Rebuild", ("", "events", "events/s", "our CPU us/event"), rows)
+    folded = _fold_micros(taken["ours"])
+    show(
+        "Of it, each fold",
+        ("", "CPU us an event of the log"),
+        [(name, f"{micros:.2f}") for name, micros in folded.items()],
+    )
+    memory = taken["ours"].memory_mb
+    if memory:
+        points = (("start", 0), ("middle", len(memory) // 2), ("end", len(memory) - 1))
+        show("Memory", ("", "MB"), [(name, f"{memory[place]:,.0f}") for name, place in points])
+
+
+def _given() -> argparse.Namespace:
+    given = arguments(__doc__.partition("\n")[0])
+    given.add_argument("--events", type=int, default=EVENTS)
+    given.add_argument("--profile", help="a file for the costliest functions; slows it down")
+    return given.parse_args()
+
+
+def main() -> None:
+    given = _given()
+    plan = Plan(given.events)
+    folder = Path(tempfile.mkdtemp(prefix="gateway-bench-"))
+    folder.chmod(0o711)  # root runs PostgreSQL as nobody, who must get through
+    try:
+        conditions = machine(folder)
+        taken = asyncio.run(contest(folder, plan, given.profile, say=_say))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if not given.json:
+        _table(taken)
+    finish(report(taken, plan, conditions), as_json=given.json)
+
+
+def _say(what: str) -> None:
+    print(f"{what} ...", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
