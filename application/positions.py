@@ -33,4 +33,4 @@ def noted() -> Iterator[Written]:
 def note(position: int) -> None:
     written = _CURRENT.get()
     if written is not None:
-        written.position = position
+        written.position = max(position, written.position or 0)

@@ -18,7 +18,7 @@ from application.cursors import microseconds_of, moment_of, place_of
 from application.reads import Page, SessionQuery, SessionRow
 from domain.payment import PaymentSession, Status
 from projections.database import Connections
-from projections.pages import Lane, Listing, Where, fetch_page, has_nul
+from projections.pages import ROWS_WALKED_MAX, Lane, Listing, Where, fetch_page, has_nul
 from projections.table import Row
 
 LANES_MAX = 96  # a page; above that rows are looked at one by one
@@ -39,16 +39,16 @@ _OF_OWN_ADDRESS = (
     "AND address = %s AND purpose = 'payment_session'))"
 )
 # The keys in their order first, then the row of each: so no plan reads all of a payer's rows.
-_OF_PAYER = """
-SELECT {columns} FROM (
+_OF_PAYER = f"""
+SELECT {{columns}} FROM (
     SELECT session_id AS id, created_at, position FROM rm.payment_payers
-    WHERE {where} ORDER BY created_at DESC, position DESC LIMIT 2000
+    WHERE {{where}} ORDER BY created_at DESC, position DESC LIMIT {ROWS_WALKED_MAX}
 ) AS k CROSS JOIN LATERAL (
     SELECT session_id, state, version, updated_position, status, network, asset, due_units,
            merchant_reference, own_address
     FROM rm.payments WHERE session_id = k.id LIMIT 1
 ) AS s
-"""
+"""  # noqa: S608
 
 # From one to the next along the index, as PostgreSQL cannot skip by itself.
 _SHELVES: LiteralString = """

@@ -326,6 +326,7 @@ CASES: tuple[Case, ...] = (
 # Methods that ask nothing of these tables.
 UNASKED: Mapping[type, frozenset[str]] = {
     PostgresEventStore: frozenset({"start", "close", "append"}),  # its statements: test_plans.py
+    PostgresChainHeads: frozenset({"finality", "keep_finality", "keep_standing"}),
     PostgresFigures: frozenset({"add", "forget", "calls", "readings", "states"}),
 }
 
