@@ -276,8 +276,7 @@ async def _to_retry(
     if stream is not None:
         return [stream_named(stream)]
     found = await parking.parked_streams(core.postgres, projection.name)
-    ours = f"rm_{projection.name}_v{projection.version}"
-    streams = [each.stream for each in found if each.schema.startswith(ours)]
+    streams = [each.stream for each in found if each.version == projection.version]
     if not streams:
         raise GatewayError(f"{projection.name} has no stream parked")
     return dict.fromkeys(streams)

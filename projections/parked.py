@@ -33,6 +33,7 @@ class Parked:
     """One stream in one schema."""
 
     projection: str
+    version: int
     schema: str
     live: bool
     stream: Stream
@@ -71,7 +72,7 @@ class StreamUnknown(Exception):  # noqa: N818
 
 
 _COLUMNS = """
-SELECT c.name, p.schema, c.live, p.stream_type, p.stream_id, p.position, p.error,
+SELECT c.name, c.version, p.schema, c.live, p.stream_type, p.stream_id, p.position, p.error,
        p.parked_at, p.attempts, p.parked_by
 FROM rm_admin.parked p JOIN rm_admin.checkpoints c USING (schema)
 """
@@ -91,8 +92,8 @@ async def parked_streams(
         )
         rows = await cursor.fetchall()
     return [
-        Parked(name, schema, live, Stream(kind, key), position, error, at, attempts, by)
-        for name, schema, live, kind, key, position, error, at, attempts, by in rows
+        Parked(name, version, schema, live, Stream(kind, key), position, error, at, tries, by)
+        for name, version, schema, live, kind, key, position, error, at, tries, by in rows
     ]
 
 

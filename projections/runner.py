@@ -167,6 +167,14 @@ class ProjectionRunner:
         for projection in led:
             async with connection.transaction():
                 places = await checkpoints.followed_places(connection, projection)
+                if not places:  # dropped: stand by, should it be rebuilt one day
+                    key = leader_key(projection.name, projection.version)
+                    await connection.execute(
+                        "SELECT pg_advisory_unlock(%s, %s)", (LEADER_LOCKS, key)
+                    )
+            if not places:
+                del followers[projection.name]
+                continue
             followers[projection.name] = [Follower(projection, place) for place in places]
 
     async def _listen(self) -> None:

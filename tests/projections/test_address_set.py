@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from projections import address_set
@@ -23,6 +23,7 @@ def holding(raws: Iterable[bytes]) -> AddressSet:
     return found
 
 
+@settings(deadline=None)  # other work may share the machine
 @given(st.lists(raw_addresses, max_size=50), st.lists(raw_addresses, max_size=10))
 def test_it_is_the_set_of_what_was_added(added: list[bytes], asked: list[bytes]) -> None:
     expected = {text(raw) for raw in added}
@@ -34,6 +35,7 @@ def test_it_is_the_set_of_what_was_added(added: list[bytes], asked: list[bytes])
         assert (text(raw) in found) == (text(raw) in expected)
 
 
+@settings(deadline=None)
 @given(st.lists(raw_addresses, min_size=2, max_size=30, unique=True), st.integers(1, 19))
 def test_the_end_of_one_and_the_beginning_of_the_next_are_no_address(
     added: list[bytes], cut: int
