@@ -38,7 +38,6 @@ from adapters.revisions import MigrationRefused, Phase
 OWNER, APP, SIGNER, READONLY = "gw_owner", "gw_app", "gw_signer", "gw_readonly"
 BACKUP = "gw_backup"
 ROLES = (OWNER, APP, SIGNER, READONLY, BACKUP)
-LOOKING = (READONLY, BACKUP)
 SCRIPTS = Path(__file__).parent / "migrations"
 LOCK_TIMEOUT_MS = 5_000
 OTHER_MIGRATION_TIMEOUT_MS = 60_000
@@ -111,12 +110,6 @@ def _precautions(database: str) -> list[sql.Composed]:
         sql.SQL("REVOKE CREATE ON SCHEMA public FROM PUBLIC").format(),
         sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database)),
         sql.SQL(f"REVOKE EXECUTE ON FUNCTION {writers} FROM PUBLIC").format(),
-        *(
-            sql.SQL("ALTER ROLE {} SET default_transaction_read_only = on").format(
-                sql.Identifier(role)
-            )
-            for role in LOOKING
-        ),
         # pg_basebackup asks for it. It lets read the whole cluster, and write nothing.
         sql.SQL("ALTER ROLE {} REPLICATION").format(sql.Identifier(BACKUP)),
     ]

@@ -86,9 +86,6 @@ async def attempt(log: Migrated, role: str, script: str, *, keep: bool = True) -
     async with await psycopg.AsyncConnection.connect(dsn) as connection:
         if script.startswith(ways.OUTSIDE_A_TRANSACTION):
             await connection.set_autocommit(True)
-        else:
-            # Who wants to write takes off what its role puts on by itself.
-            await connection.execute("SET TRANSACTION READ WRITE")
         for statement in script.replace("{database}", database).split(";; "):
             if statement.endswith("FROM STDIN"):
                 async with connection.cursor().copy(statement) as copy:
