@@ -22,7 +22,7 @@ from projections.database import Connections
 from projections.table import Row
 
 T = TypeVar("T")
-ROWS_WALKED_MAX = 2_000  # a page; in the memory of the server this is a few milliseconds
+ROWS_WALKED_MAX = 1_000  # a page; in the memory of the server this is a few milliseconds
 
 
 @dataclass(slots=True)

@@ -5,24 +5,24 @@ from pathlib import Path
 
 import pytest
 
-from bench import lag, read_samples, reads
+from bench import lag, read_rows, read_samples, reads
 
 pytestmark = pytest.mark.services
 CONDITIONS = {"cores": 2}
 
 
 async def _loading(admin: str, count: int) -> None:
-    await asyncio.to_thread(reads.fill, admin, count, lambda _: None)
+    await asyncio.to_thread(read_rows.fill, admin, count, lambda _: None)
 
 
 async def test_every_kind_of_read_is_timed_beside_the_same_rows_by_key(
     server_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(read_samples, "SAMPLES", 200)
-    monkeypatch.setattr(reads, "SAMPLES", 200)
+    monkeypatch.setattr(read_rows, "SAMPLES", 200)
     monkeypatch.setattr(reads, "REQUESTS", 3)
     monkeypatch.setattr(reads, "WARM", 1)
-    monkeypatch.setattr(reads, "CHUNK_ROWS", 700)
+    monkeypatch.setattr(read_rows, "CHUNK_ROWS", 700)
     taken = await reads.measure(server_folder, 2_000, _loading)
     assert taken.keys() == reads.kinds(2_000).keys()
     assert all(len(each.ours) == len(each.bare) == 3 for each in taken.values())

@@ -114,7 +114,9 @@ def _example(kind: type[Event]) -> Event:
 
 # Short ones, so that the disk is not what the test waits for.
 SESSION = folded(PAYMENT, CREATED)
-_REFUND = folded(refund, _example(e.RefundRequested), completed_at=AT, failed_on_chain_at=AT)
+_REFUND = folded(
+    refund, _example(e.RefundRequested), completed_at=AT, failed_at=AT, tx_hash="0x5e"
+)
 _DELIVERY = folded(delivery, _example(e.DeliveryOpened))
 _TRANSFER = folded(
     transfer, e.OnchainTransferObserved(at=CREATED.at, report_number=1, sighting=sighting())

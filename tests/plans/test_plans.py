@@ -7,8 +7,11 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from adapters import event_store_sql, migrate
 from adapters.clock import SystemIds
@@ -39,11 +42,23 @@ NETWORKS = NetworkBook(networks=(POLYGON,))
 async def explaining(databases: Databases, migrated_template: str) -> AsyncIterator[Explaining]:
     url = await databases.create(migrated_template)
     dsn = migrate.role_dsn(url, migrate.APP)
+    await asyncio.to_thread(_let_owner_build, url)
     await asyncio.to_thread(ensure_schemas, url)
     await asyncio.to_thread(fill, url)
     async with Postgres(dsn, name="test-plans", max_size=2) as postgres:
         yield Explaining(postgres)
     await databases.drop(url)
+
+
+def _let_owner_build(url: str) -> None:
+    """A copy takes over the tables, but not who may build in the database."""
+    name = sql.Identifier(urlsplit(url).path.removeprefix("/"))
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            sql.SQL("GRANT CREATE ON DATABASE {} TO {}").format(
+                name, sql.Identifier(migrate.OWNER)
+            )
+        )
 
 
 def _reader(case: Case, explaining: Explaining) -> object:
