@@ -1,7 +1,7 @@
 """Fills a migrated database with a log that production would have written, by COPY.
 
     python -m bench.load --events 1000000                 # a server of its own, to see how fast
-    python -m bench.load --events 1000000 --dsn postgresql://gw_app@...
+    python -m bench.load --events 1000000 --dsn postgresql://gw_owner@...
 
 The log must be empty. Rows of es.events, es.inbox and the ledger are written as the group append
 writes them, under its lock, a transaction for every 20,000 events; answers kept for idempotency
@@ -66,7 +66,7 @@ class Loaded:
 
 
 def load(dsn: str, plan: Plan, *, console: Console | None = None) -> Loaded:
-    """Write the plan into the database. The DSN is gw_app's, or of a role that may do as much."""
+    """Write the plan into the database. The DSN is gw_owner's: who serves may append only what happens now."""
     log = Log(plan)
     asyncio.run(log.prepare())
     begun, cpu = time.perf_counter(), time.process_time()
@@ -155,8 +155,8 @@ async def _measured(folder: Path, plan: Plan, console: Console) -> Loaded:
         admin = endpoints.database_url
         await asyncio.to_thread(migrate.create_roles, admin)
         await asyncio.to_thread(migrate.migrate, admin)
-        app = migrate.role_dsn(admin, migrate.APP)
-        return await asyncio.to_thread(load, app, plan, console=console)
+        owner = migrate.role_dsn(admin, migrate.OWNER)
+        return await asyncio.to_thread(load, owner, plan, console=console)
 
 
 def _given() -> argparse.Namespace:

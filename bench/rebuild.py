@@ -202,7 +202,7 @@ async def contest(
                 say(name)
                 return await asyncio.to_thread(pool.submit(call, *of).result)
 
-            await run(f"loading {plan.events:,} events", load, app, plan)
+            await run(f"loading {plan.events:,} events", load, owner, plan)
             await asyncio.to_thread(_settle, admin)
             return {
                 "library": await run("the library's runner", library, admin, library_events),

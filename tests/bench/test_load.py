@@ -65,7 +65,7 @@ class Loaded:
 
 @pytest.fixture
 async def loaded(migrated: Migrated) -> AsyncIterator[Loaded]:
-    await asyncio.to_thread(load, migrated.app_dsn, PLAN)
+    await asyncio.to_thread(load, migrated.owner_dsn, PLAN)
     async with (
         Postgres(migrated.app_dsn, name="test-load") as postgres,
         PostgresEventStore(postgres, ids=SystemIds()) as store,
