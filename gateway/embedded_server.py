@@ -29,6 +29,7 @@ PORT_ATTEMPTS_MAX = 100
 START_ATTEMPTS_MAX = 3
 START_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 15.0
+PORT_SECONDS_MAX = 3.0  # until a port that is promised is free again
 READY_POLL_SECONDS = 0.03
 PROBE_SECONDS_MAX = 2.0
 
@@ -102,7 +103,7 @@ class LocalServer(ABC):
             return
         await self.clear_leftovers()
         for attempt in range(START_ATTEMPTS_MAX):
-            self._settle_port(attempt)
+            await self._settle_port(attempt)
             await _to_the_end(self._prepare)
             self._child = self._launch()
             try:
@@ -154,16 +155,28 @@ class LocalServer(ABC):
         if child is not None:
             await child.end(number, STOP_SECONDS_MAX)
 
-    def _settle_port(self, attempt: int) -> None:
+    async def _settle_port(self, attempt: int) -> None:
         if attempt == 0 and port_is_free(self.port):
             return
         if self._port_is_promised:
+            if await self._comes_free():
+                return
             message = (
                 f"{self.name} cannot come back: another program now listens on port "
                 f"{self.port}. End that program and try again."
             )
             raise EmbeddedError(message)
         self.port = free_port()
+
+    async def _comes_free(self) -> bool:
+        """A child of the ended server may hold its socket for a moment longer than itself."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + PORT_SECONDS_MAX
+        while loop.time() < deadline:
+            await asyncio.sleep(READY_POLL_SECONDS)
+            if port_is_free(self.port):
+                return True
+        return False
 
     async def _ready(self) -> bool:
         loop = asyncio.get_running_loop()

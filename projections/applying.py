@@ -25,7 +25,7 @@ from projections.checkpoints import Place
 from projections.packing import register
 from projections.projection import Batch, Folded, Held, Poison, Projection, poison
 
-STATES_HELD_MAX = 20_000  # streams a projection keeps in memory
+STATES_HELD_MAX = 10_000  # streams a projection keeps in memory
 
 log = structlog.get_logger(__name__)
 

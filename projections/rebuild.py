@@ -32,7 +32,7 @@ from projections.schema import creation, fingerprint, index_statements
 from projections.upkeep import note, working
 
 # Larger than live: a stream's facts are close together, and each batch writes its row once.
-REBUILD_BATCH_EVENTS_MAX = 30_000
+REBUILD_BATCH_EVENTS_MAX = 10_000
 PACE_SECONDS = 10.0
 OVERTAKEN_MAX = 100  # in a row: an operator parks or retries one stream at a time
 UNFINISHED = ("building", "ready", "failed")

@@ -294,6 +294,7 @@ def _log() -> Iterator[Case]:
     for after in (0, 100_000, 250_000):
         yield _case(PostgresEventStore, "read_log", PAGE, after=after, limit=200)
         yield _case(PostgresEventStore, "read_raw", PAGE, after=after, limit=200)
+        yield _case(PostgresEventStore, "read_facts", PAGE, after=after, limit=200)
     yield _case(PostgresEventStore, "stored_response", KEY, BIG, "live", "key-0000003")
     yield _case(PostgresStoredAnswers, "purge", BATCH, moment(HALF), 100)
     # A month of the merchant with 60 % of everything: what it is about is read, and nothing else.
@@ -339,5 +340,6 @@ ELSEWHERE: Mapping[str, str] = {
     "adapters/checkpoints.py": "work.checkpoints has a row a follower",
     "projections/rebuild.py": "reads and compares whole tables, beside the live ones",
     "projections/schema.py": "makes tables",
+    "projections/standing.py": "a row a projection; of the log its head, and one event by position",
     "projections/checkpoints.py": "rm_admin has a row a projection, and those of parked streams",
 }

@@ -144,7 +144,15 @@ _GIVEN: dict[str, tuple[object, ...]] = {
     "WRITTEN": ([id_of("8", number) for number in range(50)],),
 }
 # Read by cases, with all their values.
-_READ = {"HEAD", "STORED_RESPONSE", "READ_STREAM", "READ_STREAMS", "READ_LOG", "LOCK"}
+_READ = {
+    "HEAD",
+    "STORED_RESPONSE",
+    "READ_STREAM",
+    "READ_STREAMS",
+    "READ_LOG",
+    "READ_FACTS",
+    "LOCK",
+}
 
 
 @pytest.mark.services

@@ -144,14 +144,14 @@ async def test_a_version_that_was_taken_back_and_dropped_is_followed_when_it_com
     async with running(stage.runner()), running(newer):
         await caught_up(stage)
         await bring_up(stage.owner, stage.store, NEWER, stage.clock, order)
-        await caught_up_in(stage, "rm_payments_v2")
+        await caught_up_in(stage, "rm_payments_v3")
         async with working(stage.owner, ["payments"]) as connection:
             await switch_back(connection, stage.store, PaymentsAgain(), stage.clock, order)
-            assert await drop(connection, "payments", stage.clock, order) == ["rm_payments_v3"]
+            assert await drop(connection, "payments", stage.clock, order) == ["rm_payments_v4"]
         await append(stage, session_stream(2), created(2))
         await caught_up(stage)
         (again,) = await renew(stage.owner, stage.store, [PaymentsAgain()], stage.clock, order)
-        assert (again.schema, again.switched is not None) == ("rm_payments_v3_r1", True)
+        assert (again.schema, again.switched is not None) == ("rm_payments_v4_r1", True)
         await append(stage, session_stream(3), created(3))
         await caught_up(stage)
         assert len(await shown(stage)) == 3
