@@ -31,26 +31,25 @@ from adapters.event_store_draft import Draft, draft
 from adapters.event_store_queue import WAITING_MAX, WaitingLine
 from adapters.event_store_read import RawEvent, bare_facts
 from adapters.event_store_rescue import look_up
-from adapters.event_store_write import Group, Outcome
+from adapters.event_store_write import Group, Outcome, refusal_of
 from adapters.postgres import OUTAGES, Postgres, is_stale, reason_of
 from application.ports import (
     STREAMS_MAX,
     Batch,
     Fact,
     Ids,
-    Overdraft,
     Recorded,
     StoreBusy,
     StoredResponse,
     StoreUnavailable,
     Stream,
-    StreamConflict,
 )
 from domain.events import Event
 from domain.values import Mode
 
 # Above the sum of the server's own time-outs in the usual case; a backstop against silence.
 GROUP_SECONDS_MAX = 10.0
+TRANSACTION_TIMEOUT_MS = 5_000
 # A server that restarts has hung up on every connection of the pool, perhaps just now.
 ATTEMPTS_MAX = 3
 STREAM_EVENTS_MAX = 10_000
@@ -138,7 +137,7 @@ class PostgresEventStore:
                 log.exception("append_failed", batches=len(group))
                 self._resolve(group, [error] * len(group))
             if self._unknown and self._connection is not None:
-                await self._ask_again()
+                await self._try_again()
         if self._unknown:
             log.warning("unknown_outcomes_left", batches=len(self._unknown))
         await self._let_go()
@@ -153,7 +152,7 @@ class PostgresEventStore:
             async with asyncio.timeout(ASK_AGAIN_SECONDS):
                 await self._wake.wait()
         except TimeoutError:
-            await self._ask_again()
+            await self._try_again()
 
     @property
     def waiting(self) -> int:
@@ -211,14 +210,17 @@ class PostgresEventStore:
     async def _one_by_one(self, group: list[Draft], error: psycopg.Error) -> None:
         """PostgreSQL rejected the group, so that nothing of it is written: find whose fault."""
         if len(group) == 1:
-            refusal = _refusal_of(error)
+            refusal = refusal_of(error)
             if refusal is error:
                 log.error("batch_rejected", error=type(error).__name__)
             self._resolve(group, [refusal])
             return
         log.warning("group_rejected", batches=len(group), error=type(error).__name__)
-        for each in group:
+        for number, each in enumerate(group):
             await self._write([each])
+            if self._connection is None:  # the server has gone: nobody waits for it once each
+                self._fail_everybody(group[number + 1 :], error)
+                return
 
     async def _rescue(self, group: list[Draft]) -> None:
         """The answer to COMMIT was lost: find out what it was."""
@@ -232,6 +234,12 @@ class PostgresEventStore:
             self._refuse_waiting(error.reason)
         else:
             self._finish(group, outcomes)
+
+    async def _try_again(self) -> None:
+        try:
+            await self._ask_again()
+        except Exception:  # what it was must not stop the writer of everybody
+            log.exception("asked_again_in_vain", batches=len(self._unknown))
 
     async def _ask_again(self) -> None:
         """What became of those whose callers could not be told."""
@@ -264,6 +272,11 @@ class PostgresEventStore:
             self._connection = await self._postgres.take()
             # BEGIN and COMMIT are ours: psycopg would wait for the answer to its own BEGIN.
             await self._connection.set_autocommit(True)
+            # Within a pipeline the server waits for a client for ever, idle time-out or not, and
+            # one that is suspended there would hold the log's lock.
+            await self._connection.execute(
+                f"SET transaction_timeout = {TRANSACTION_TIMEOUT_MS}".encode()
+            )
         return self._connection
 
     async def _let_go(self) -> None:
@@ -380,14 +393,3 @@ class PostgresEventStore:
 
 def _reason(error: Exception) -> str:
     return "no answer in time" if isinstance(error, TimeoutError) else reason_of(error)
-
-
-def _refusal_of(error: psycopg.Error) -> Exception:
-    """What the backstops of the tables mean. Anything else is a bug and stays what it is."""
-    match error:
-        case psycopg.errors.CheckViolation() if error.diag.constraint_name == "no_overdraft":
-            return Overdraft("an account would go below what it may hold")
-        case psycopg.errors.UniqueViolation() if error.diag.table_name == "events":
-            return StreamConflict("a stream has moved on")
-        case _:
-            return error

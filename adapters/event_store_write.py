@@ -217,3 +217,14 @@ async def _accounts(cursor: psycopg.AsyncCursor) -> dict[AccountKey, Account]:
         (name, asset): Account(int(debits), int(credited), version)
         for name, asset, debits, credited, version in await cursor.fetchall()
     }
+
+
+def refusal_of(error: psycopg.Error) -> Exception:
+    """What the backstops of the tables mean. Anything else is a bug and stays what it is."""
+    match error:
+        case psycopg.errors.CheckViolation() if error.diag.constraint_name == "no_overdraft":
+            return Overdraft("an account would go below what it may hold")
+        case psycopg.errors.UniqueViolation() if error.diag.table_name == "events":
+            return StreamConflict("a stream has moved on")
+        case _:
+            return error

@@ -68,7 +68,11 @@ class Groups:
         while True:
             if leads:
                 self._lead()
-            positions = request.done.result()
+            try:
+                positions = request.done.result()
+            except BaseException:
+                self._leave(request)  # told to end while it waited; else it has left already
+                raise
             if positions is not None:
                 return positions
             request.done, leads = Future(), True
@@ -91,6 +95,16 @@ class Groups:
             if self._waiting:
                 self._waiting[0].done.set_result(None)
 
+    def _leave(self, request: Request) -> None:
+        """Out of the line; had it been made the writer meanwhile, the next one is."""
+        with self._line:
+            if request not in self._waiting:
+                return
+            self._waiting.remove(request)
+            led = request.done.done()
+        if led:
+            self._hand_over()
+
     def _take(self) -> list[Request]:
         group: list[Request] = []
         later: list[Request] = []
@@ -108,7 +122,7 @@ class Groups:
         try:
             outcomes = self._write(group)
         except Exception as error:  # noqa: BLE001 - raised again in each thread that waits
-            outcomes = [type(error)(*error.args) for _ in group]
+            outcomes = [_again(error) for _ in group]
         except BaseException:
             # This thread is told to end; the others must not wait for it.
             for each in group:
@@ -119,3 +133,11 @@ class Groups:
                 each.done.set_exception(outcome)
             else:
                 each.done.set_result(outcome)
+
+
+def _again(error: Exception) -> Exception:
+    """An exception for each thread: one shared by many would collect all their tracebacks."""
+    try:
+        return type(error)(*error.args)
+    except Exception:  # noqa: BLE001 - it takes other arguments than it keeps
+        return OperationalError(str(error))
