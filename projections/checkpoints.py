@@ -114,6 +114,8 @@ WHERE name = %s AND version = %s ORDER BY live DESC, kept_since DESC NULLS LAST,
 async def place_of(connection: AsyncConnection, projection: Projection) -> Place:
     """The live place of this version, else the newest one that is being built beside it."""
     places = await _places(connection, projection)
+    if not places:
+        raise NotMigrated(projection.name)
     return places[0][0]
 
 
@@ -128,8 +130,6 @@ async def _places(connection: AsyncConnection, projection: Projection) -> list[t
     except (errors.UndefinedTable, errors.UndefinedColumn) as error:
         raise NotMigrated(projection.name) from error
     rows = await cursor.fetchall()
-    if not rows:
-        raise NotMigrated(projection.name)
     return [(Place(*row[:4]), row[4]) for row in rows]
 
 

@@ -74,7 +74,9 @@ async def compare_rebuilt(
                 return None
             if live.position >= job.position:
                 await _bring_to(work, store, job, live.position, clock)
-                return await _compare(snapshot, work, job.projection, live, job.follower.place)
+                async with work.transaction():  # ended: what follows are transactions of their own
+                    await work.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+                    return await _compare(snapshot, work, job.projection, live, job.follower.place)
         if loop.time() >= ends_at:
             raise LiveStandsStill(
                 f"{live.schema} stands at {live.position} and does not come to {job.position}: "

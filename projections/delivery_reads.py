@@ -13,7 +13,7 @@ from application.reads import AttemptRow, DeliveryRow, Page
 from domain.delivery import DeliveryStatus, WebhookDelivery
 from domain.values import Mode
 from projections.database import Connections
-from projections.pages import Lane, Listing, Where, fetch_page
+from projections.pages import NEWER_FIELDS, Lane, Listing, Where, fetch_page
 from projections.table import Row
 
 _COLUMNS = "state, updated_position, position"
@@ -76,7 +76,9 @@ def _delivery_row(row: Row) -> tuple[DeliveryRow, tuple[int, ...]]:
     assert isinstance(text, str)
     assert isinstance(updated_position, int)
     assert isinstance(position, int)
-    return DeliveryRow(WebhookDelivery.model_validate_json(text), updated_position), (position,)
+    return DeliveryRow(
+        WebhookDelivery.model_validate_json(text, extra=NEWER_FIELDS), updated_position
+    ), (position,)
 
 
 _LISTING = Listing(

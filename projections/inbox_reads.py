@@ -13,7 +13,7 @@ from domain.payment import PaymentSession
 from domain.transfer import OnchainTransfer
 from domain.values import Mode
 from projections.database import Connections
-from projections.pages import Lane, Listing, Where, fetch_page
+from projections.pages import NEWER_FIELDS, Lane, Listing, Where, fetch_page
 from projections.table import Row
 
 
@@ -116,7 +116,7 @@ def _transfer_row(row: Row) -> tuple[TransferRow, tuple[int, ...]]:
     assert isinstance(version, int)
     assert isinstance(updated_position, int)
     assert isinstance(position, int)
-    transfer = OnchainTransfer.model_validate_json(text)
+    transfer = OnchainTransfer.model_validate_json(text, extra=NEWER_FIELDS)
     return TransferRow(transfer, version, updated_position), (position,)
 
 

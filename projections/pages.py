@@ -12,7 +12,7 @@ Errors  CursorMalformed. Text that no row can hold (a NUL) matches nothing, as i
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, LiteralString, TypeVar
+from typing import Any, Final, Generic, LiteralString, TypeVar
 
 from psycopg import AsyncConnection, sql
 
@@ -23,6 +23,8 @@ from projections.table import Row
 
 T = TypeVar("T")
 ROWS_WALKED_MAX = 1_000  # a page; in the memory of the server this is a few milliseconds
+# A state may have been written by a newer release, which runs beside this one for a while.
+NEWER_FIELDS: Final = "ignore"
 
 
 @dataclass(slots=True)
@@ -113,7 +115,10 @@ async def fetch_page(
         rows, sql.SQL(listing.order)
     )
     given = [*arguments, ROWS_WALKED_MAX]
-    async with connections.connection() as connection:
+    async with connections.connection() as connection, connection.transaction():
+        # Both statements look at the same rows: one that leaves its lane in between would let
+        # `last` lie beyond what was looked at.
+        await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         query = sql.SQL("SELECT {} FROM {} WHERE {} ORDER BY {} LIMIT %s").format(
             sql.SQL(listing.columns), walked, residual.clause(), sql.SQL(listing.order)
         )

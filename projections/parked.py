@@ -172,6 +172,11 @@ async def retry(
                 "parked: `gateway projections parked` lists those there are"
             )
         places = await checkpoints.places_in(connection, schemas)
+        # Held now: what somebody else settled meanwhile is not parked any more.
+        schemas = await _parked_in(connection, projection, stream)
+        if not schemas:
+            raise NotParked(f"{stream.type}/{stream.id} was settled by somebody else just now")
+        places = {schema: places[schema] for schema in schemas if schema in places}
         for place in places.values():
             follower = Follower(projection, place)
             await _fold_again(connection, store, Applier(clock), follower, stream)

@@ -18,7 +18,15 @@ from application.cursors import microseconds_of, moment_of, place_of
 from application.reads import Page, SessionQuery, SessionRow
 from domain.payment import PaymentSession, Status
 from projections.database import Connections
-from projections.pages import ROWS_WALKED_MAX, Lane, Listing, Where, fetch_page, has_nul
+from projections.pages import (
+    NEWER_FIELDS,
+    ROWS_WALKED_MAX,
+    Lane,
+    Listing,
+    Where,
+    fetch_page,
+    has_nul,
+)
 from projections.table import Row
 
 LANES_MAX = 96  # a page; above that rows are looked at one by one
@@ -291,7 +299,7 @@ def _session_row(row: Row) -> tuple[SessionRow, tuple[int, ...]]:
     assert isinstance(updated_position, int)
     assert isinstance(created_at, datetime)
     assert isinstance(position, int)
-    session = PaymentSession.model_validate_json(text)
+    session = PaymentSession.model_validate_json(text, extra=NEWER_FIELDS)
     item = SessionRow(session, version, updated_position)
     return item, (microseconds_of(created_at), position)
 

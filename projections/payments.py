@@ -77,7 +77,7 @@ PAYMENT_OPENINGS = Table(
     "payment_openings",
     (("network", "text"), ("closing_hour", "timestamptz"), ("opened_at", "timestamptz")),
     ("network", "closing_hour"),
-    keeps=True,
+    least=("opened_at",),
 )
 
 

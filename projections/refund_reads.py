@@ -12,7 +12,7 @@ from application.reads import Page, RefundRow
 from domain.refund import Refund
 from domain.values import Mode
 from projections.database import Connections
-from projections.pages import Lane, Listing, Where, fetch_page
+from projections.pages import NEWER_FIELDS, Lane, Listing, Where, fetch_page
 from projections.table import Row
 
 _COLUMNS = "state, version, updated_position, position"
@@ -88,7 +88,9 @@ def _refund_row(row: Row) -> tuple[RefundRow, tuple[int, ...]]:
     assert isinstance(version, int)
     assert isinstance(updated_position, int)
     assert isinstance(position, int)
-    return RefundRow(Refund.model_validate_json(text), version, updated_position), (position,)
+    return RefundRow(
+        Refund.model_validate_json(text, extra=NEWER_FIELDS), version, updated_position
+    ), (position,)
 
 
 def _completed_row(row: Row) -> tuple[RefundRow, tuple[int, ...]]:

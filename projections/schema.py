@@ -98,7 +98,10 @@ def _leave_beside(connection: psycopg.Connection, projection: Projection) -> Non
     )
     connection.execute(
         "INSERT INTO rm_admin.rebuilds (schema, name, version, state, asked_by, asked_at, "
-        "worked_by, worked_since) VALUES (%s, %s, %s, 'building', %s, now(), %s, now())",
+        "worked_by, worked_since) VALUES (%s, %s, %s, 'building', %s, now(), %s, now()) "
+        "ON CONFLICT (schema) DO UPDATE SET state = 'building', asked_by = EXCLUDED.asked_by, "
+        "asked_at = now(), worked_by = EXCLUDED.worked_by, worked_since = now(), "
+        "worked_from = 0, indexed = false, error = NULL, switched_at = NULL",
         (*place, MIGRATION, MIGRATION),
     )
 

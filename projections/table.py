@@ -8,6 +8,7 @@ Shapes  Rows are tuples in column order. `upsert` takes one array a column (UNNE
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from psycopg import sql
 
@@ -24,6 +25,7 @@ class Table:
     nullable: tuple[str, ...] = ()
     adds: tuple[str, ...] = ()
     keeps: bool = False
+    least: tuple[str, ...] = ()  # of two rows of one key the smaller value, whichever came first
     indexes: tuple[str, ...] = ()  # what follows CREATE INDEX ON table, in SQL
 
     def create(self, schema: str) -> sql.Composed:
@@ -63,6 +65,8 @@ class Table:
         return sql.SQL("UPDATE SET {}").format(sql.SQL(", ").join(changes))
 
     def _change(self, name: str) -> sql.Composed:
+        if name in self.least:
+            return sql.SQL("{0} = least(held.{0}, EXCLUDED.{0})").format(sql.Identifier(name))
         form = "{0} = held.{0} + EXCLUDED.{0}" if name in self.adds else "{0} = EXCLUDED.{0}"
         return sql.SQL(form).format(sql.Identifier(name))
 
@@ -70,6 +74,9 @@ class Table:
         """The arguments of `upsert`, which may not meet one key twice unless it keeps the first."""
         unique: Iterable[Row] = rows
         if not self.keeps:
+            for place, (name, _) in enumerate(self.columns):
+                if name in self.least:
+                    rows = sorted(rows, key=itemgetter(place), reverse=True)
             places = [number for number, (name, _) in enumerate(self.columns) if name in self.key]
             unique = {tuple(row[place] for place in places): row for row in rows}.values()
         columns = zip(*unique, strict=True)

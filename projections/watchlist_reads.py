@@ -31,7 +31,7 @@ WHERE mode = %s AND address = ANY(%s)
 """
 # Packed by the server: an object a row would cost more than all the rest.
 _NEW = """
-SELECT (SELECT schema FROM rm_admin.checkpoints WHERE name = 'watch_list' AND live),
+SELECT (SELECT schema || '/' || epoch FROM rm_admin.checkpoints WHERE name = 'watch_list' AND live),
        count(*), max(position), string_agg(decode(substr(address, 3), 'hex'), ''::bytea)
 FROM (
     SELECT address, position FROM rm.watch_list WHERE mode = %s AND position > %s
