@@ -81,14 +81,18 @@ def role_dsn(admin_dsn: str, role: str) -> str:
 def create_roles(admin_dsn: str, passwords: Mapping[str, str] | None = None) -> None:
     """Make the roles, gw_owner able to build in this database and nobody else. Repeatable.
 
-    Needs a role that may create roles. Without `passwords` each role gets a derived one.
+    Needs a role that may create roles. Without `passwords` each role gets a derived one. With
+    them, those that are named get theirs, and a derived one only who has none yet: who is not
+    named may have got another long ago, and goes on with it.
     """
     with psycopg.connect(
         admin_dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS
     ) as admin:
         for role in ROLES:
-            given = (passwords or {}).get(role) or role_password(admin_dsn, role)
-            _insist(admin, _create_role(role))
+            given = (passwords or {}).get(role) or None
+            made = _create_role(admin, role)
+            if given is None and (made or passwords is None):
+                given = role_password(admin_dsn, role)
             if given is not None:
                 _insist(admin, _set_password(role, given))
         _insist(admin, sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(OWNER)))
@@ -115,12 +119,17 @@ def _precautions(database: str) -> list[sql.Composed]:
     ]
 
 
-def _create_role(role: str) -> sql.Composed:
-    # Two databases of one cluster may be set up at once: the second finds the role made.
-    return sql.SQL(
-        "DO $$ BEGIN CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION; "
-        "EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
+def _create_role(admin: psycopg.Connection, role: str) -> bool:
+    """Whether it was made now."""
+    statement = sql.SQL(
+        "CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION"
     ).format(sql.Identifier(role))
+    # Two databases of one cluster may be set up at once: the second finds the role made.
+    try:
+        _insist(admin, statement)
+    except (psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
+        return False
+    return True
 
 
 def _set_password(role: str, password: str) -> sql.Composed:

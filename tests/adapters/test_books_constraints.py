@@ -8,6 +8,7 @@ import pytest
 
 from application.statements import CHART
 from domain.journal import NO_OVERDRAFT_CREDIT, NO_OVERDRAFT_DEBIT
+from tests.adapters.ways_round import EVENT
 from tests.conftest import Migrated
 
 pytestmark = pytest.mark.services
@@ -26,8 +27,10 @@ Legs = list[tuple[str, str, int]]
 
 
 async def _post(connection: psycopg.AsyncConnection, legs: Legs) -> None:
+    """With the event they belong to: the books go on at the head of the log."""
     columns: list[Any] = [list(column) for column in zip(*legs, strict=True)]
     async with connection.transaction():
+        await connection.execute(EVENT.format(position="1", recorded_at="clock_timestamp()"))
         await connection.execute(LEGS, (UUID(int=1), UUID(int=2), *columns))
 
 

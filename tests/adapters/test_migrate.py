@@ -78,6 +78,44 @@ def test_roles_have_no_password_where_the_administrator_has_none() -> None:
     assert migrate.role_dsn(admin, migrate.APP) == "postgresql://gw_app@127.0.0.1:5432/gateway"
 
 
+async def _logs_in(dsn: str, role: str, password: str | None) -> bool:
+    try:
+        async with await psycopg.AsyncConnection.connect(dsn, user=role, password=password):
+            return True
+    except psycopg.OperationalError as refused:
+        if "password authentication failed" not in str(refused):
+            raise
+        return False
+
+
+async def test_who_has_a_password_keeps_it_until_another_is_named(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roles, ours = migrate.ROLES, ("gw_first", "gw_second", "gw_third")
+
+    def derived(role: str) -> str | None:
+        return migrate.role_password(database, role)
+
+    try:
+        monkeypatch.setattr(migrate, "ROLES", (*roles, *ours[:2]))
+        await asyncio.to_thread(migrate.create_roles, database, {"gw_first": "its own"})
+        assert await _logs_in(database, "gw_first", "its own")
+        assert await _logs_in(database, "gw_second", derived("gw_second"))
+        monkeypatch.setattr(migrate, "ROLES", (*roles, *ours))
+        await asyncio.to_thread(migrate.create_roles, database, {"gw_second": "another"})
+        assert await _logs_in(database, "gw_first", "its own")
+        assert await _logs_in(database, "gw_second", "another")
+        assert not await _logs_in(database, "gw_second", derived("gw_second"))
+        assert await _logs_in(database, "gw_third", derived("gw_third"))
+        await asyncio.to_thread(migrate.create_roles, database)
+        for role in ours:
+            assert await _logs_in(database, role, derived(role))
+    finally:
+        async with await psycopg.AsyncConnection.connect(database) as connection:
+            for role in ours:
+                await connection.execute(f"DROP ROLE IF EXISTS {role}")
+
+
 # ---------------------------------------------------------------- before and after a deploy
 
 
