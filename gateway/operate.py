@@ -23,6 +23,7 @@ from domain.networks import NetworkBook
 from domain.values import Mode
 from gateway import bootstrap, release
 from gateway.failures import GatewayError
+from gateway.operate_projections import explained
 from gateway.projections_view import progress_bar
 from gateway.settings import Settings
 from gateway.stream_names import stream_named
@@ -35,7 +36,7 @@ READY_SECONDS_MAX = 10.0
 
 
 def migrate(settings: Settings, phase: Phase | None = None) -> None:
-    """Roles, tables and read models; what comes after a deploy makes tables only."""
+    """Roles, tables and read models; what comes after a deploy makes tables, and tells the log."""
     owner = settings.secret("database_url_owner")
     passwords = {
         role: given.get_secret_value()
@@ -52,11 +53,19 @@ def migrate(settings: Settings, phase: Phase | None = None) -> None:
         made = release.make_tables(owner, phase)
     except MigrationRefused as refused:
         raise GatewayError(str(refused)) from refused
-    if phase != "after":
-        with progress_bar(shown=sys.stderr.isatty()) as on_progress:
-            renewed = asyncio.run(release.fill_tables(owner, on_progress))
-        made += [f"{each.schema} is shown, from position {each.position:,}" for each in renewed]
+    with explained():
+        if phase == "after":
+            told = asyncio.run(release.tell_what_was_done(owner))
+            made += [f"the log was told what --before did to read models: {told}"] if told else []
+        else:
+            made += _fill(owner, telling=phase is None)
     print("\n".join(made) or "nothing to do: the database is up to date")
+
+
+def _fill(owner: str, *, telling: bool) -> list[str]:
+    with progress_bar(shown=sys.stderr.isatty()) as on_progress:
+        renewed = asyncio.run(release.fill_tables(owner, on_progress, telling=telling))
+    return [f"{each.schema} is shown, from position {each.position:,}" for each in renewed]
 
 
 def make_keystore(settings: Settings) -> None:

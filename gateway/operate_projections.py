@@ -68,7 +68,7 @@ class Bench:
 
 async def listed(settings: Settings, *, as_json: bool) -> int:
     async with bootstrap.core(settings, "projections") as core:
-        with _explained():
+        with explained():
             before = await standings(core.postgres, PROJECTIONS)
             await asyncio.sleep(RATE_SECONDS)
             after = await standings(core.postgres, PROJECTIONS)
@@ -92,7 +92,7 @@ def _not_there(found: Sequence[Standing]) -> list[str]:
 
 async def parked(settings: Settings, name: str | None, *, as_json: bool) -> int:
     async with bootstrap.core(settings, "projections") as core:
-        with _explained():
+        with explained():
             chosen = None if name is None else _projection(name).name
             found = await parking.parked_streams(core.postgres, chosen)
     if as_json:
@@ -305,7 +305,7 @@ def _reasoned(order: Order) -> Order:
 async def _told(settings: Settings) -> AsyncIterator[bootstrap.Core]:
     """What the application's role may do; the log is told of it in the end."""
     async with bootstrap.core(settings, "projections") as core:
-        with _explained():
+        with explained():
             try:
                 yield core
             finally:
@@ -329,7 +329,7 @@ async def _reach(settings: Settings) -> None:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def explained() -> Iterator[None]:
     try:
         yield
     except NotMigrated as error:

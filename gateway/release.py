@@ -3,8 +3,13 @@
 Shapes  Migrations, then the schemas of read models, then those of a new version are rebuilt
         beside what is shown, while the processes of the release before go on, and shown at the
         end. It may be killed at any moment: the next run goes on from there.
+        What was done is a fact of this release, at which processes of the one before would stop.
+        So while they still read the log it is only noted, and told once they are gone.
 Errors  those of migrating and of rebuilding; psycopg's own.
 """
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from psycopg.conninfo import make_conninfo
 
@@ -30,17 +35,32 @@ def make_tables(owner_dsn: str, phase: Phase | None = None) -> list[str]:
     return made if phase == "after" else [*made, *ensure_schemas(owner_dsn)]
 
 
-async def fill_tables(owner_dsn: str, on_progress: OnProgress | None = None) -> list[Renewed]:
+async def fill_tables(
+    owner_dsn: str, on_progress: OnProgress | None = None, *, telling: bool = True
+) -> list[Renewed]:
     """Read models of which this release has a new version: rebuilt, and shown."""
-    dsn = make_conninfo(owner_dsn, options=f"-c role={OWNER}")
     clock = SystemClock()
-    async with (
-        Postgres(dsn, name="gateway-migrate", max_size=POOL_SIZE_MAX) as owner,
-        PostgresEventStore(owner, ids=SystemIds()) as store,
-    ):
+    async with _opened(owner_dsn) as (owner, store):
         try:
             return await bring_up(
                 owner, store, PROJECTIONS, clock, Order(MIGRATION), on_progress=on_progress
             )
         finally:
-            await tell(owner, Upkeep(Handler(store, clock)))
+            if telling:
+                await tell(owner, Upkeep(Handler(store, clock)))
+
+
+async def tell_what_was_done(owner_dsn: str) -> int:
+    """Append what was noted while the release before still ran; how many operations that were."""
+    async with _opened(owner_dsn) as (owner, store):
+        return await tell(owner, Upkeep(Handler(store, SystemClock())))
+
+
+@asynccontextmanager
+async def _opened(owner_dsn: str) -> AsyncIterator[tuple[Postgres, PostgresEventStore]]:
+    dsn = make_conninfo(owner_dsn, options=f"-c role={OWNER}")
+    async with (
+        Postgres(dsn, name="gateway-migrate", max_size=POOL_SIZE_MAX) as owner,
+        PostgresEventStore(owner, ids=SystemIds()) as store,
+    ):
+        yield owner, store

@@ -191,9 +191,11 @@ FORGERIES = {
     + EVENT.format(position=f"{HEAD} + 2", recorded_at="now()"),
     "a closed month": LEGS.format(position=1),
     "beside an entry": LEGS.format(position="(SELECT max(position) FROM ledger.postings)"),
-    "the books of an event to come": LEGS.format(position="9000000000000000000"),
-    "the books of the next event": LEGS.format(position=f"{HEAD} + 1"),
     "the books of an old event": LEGS.format(position=HEAD),
-    "the books of no event": LEGS.format(position="0"),
+    "the books of the next event": LEGS.replace("x:", "y:").format(position=f"{HEAD} + 1"),
+    "the books of no event": LEGS.replace("x:", "z:").format(position="0"),
+    "the books of an event to come": LEGS.replace("x:", "w:").format(
+        position="9000000000000000000"
+    ),
     "one leg": LEGS.format(position=f"{HEAD} + 1").replace("(9, 10)", "(9, 9)"),
 }

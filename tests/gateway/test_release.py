@@ -2,14 +2,17 @@
 
 import asyncio
 
+import psycopg
 import pytest
 
 from application.upkeep import upkeep_stream
 from gateway import operate, release
+from gateway.failures import GatewayError
 from gateway.settings import load
 from projections.catalogue import PROJECTIONS
 from projections.payments import Payments
 from projections.schema import ensure_schemas
+from projections.upkeep import WORK_LOCKS, lock_key
 from tests.conftest import Migrated
 from tests.gateway.projections_site import opened
 from tests.projections.test_runner import created, session_stream
@@ -47,6 +50,40 @@ async def test_a_new_version_is_filled_and_shown_by_the_owner_or_an_administrato
         assert [(each.event.name, each.context.actor) for each in told] == [
             ("projection.switched", "system:migrate")
         ]
+
+
+async def test_the_log_is_told_of_it_when_the_release_before_is_gone(
+    migrated: Migrated, nats_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which would stop at a fact it does not know."""
+    monkeypatch.setattr(release, "PROJECTIONS", NEWER)
+    settings = load({"DATABASE_URL_OWNER": migrated.owner_dsn})
+    async with opened(migrated, nats_url) as site:
+        await site.append(session_stream(1), created(1))
+        await asyncio.to_thread(ensure_schemas, migrated.owner_dsn, NEWER)
+        await asyncio.to_thread(operate.migrate, settings, "before")
+        assert await site.schemas("payments") == ["rm_payments_v4", "rm_payments_v3"]
+        assert [each.event.name for each in await site.store.read_log(after=0, limit=9)] == [
+            created(1).name
+        ]
+        await asyncio.to_thread(operate.migrate, settings, "after")
+        await asyncio.to_thread(operate.migrate, settings, "after")
+        told = await site.store.read_log(after=1, limit=9)
+        assert [each.event.name for each in told] == ["projection.switched"]
+
+
+async def test_what_keeps_a_release_from_being_filled_is_said_in_words(
+    migrated: Migrated, nats_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(release, "PROJECTIONS", NEWER)
+    settings = load({"DATABASE_URL_OWNER": migrated.owner_dsn})
+    async with opened(migrated, nats_url) as site:
+        await site.append(session_stream(1), created(1))
+    await asyncio.to_thread(ensure_schemas, migrated.owner_dsn, NEWER)
+    async with await psycopg.AsyncConnection.connect(migrated.owner_dsn) as other:
+        await other.execute("SELECT pg_advisory_lock(%s, %s)", (WORK_LOCKS, lock_key("payments")))
+        with pytest.raises(GatewayError, match="payments is being worked on"):
+            await asyncio.to_thread(operate.migrate, settings, "before")
 
 
 async def test_migrating_a_second_time_finds_nothing_to_do(
