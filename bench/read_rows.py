@@ -70,12 +70,18 @@ def fill(admin: str, count: int, told: Callable[[int], None]) -> None:
     chunks = iter(range(1, count + 1, CHUNK_ROWS))
     turn = threading.Lock()
     _both(admin, lambda connection: _fill_chunks(connection, chunks, turn, count, told))
-    statements = [
-        (statement, table.name)
-        for table in Payments.tables
-        for statement in table.create_indexes(Payments().schema)
-    ]
-    left = iter(statements)
+    # With names: two connections that let PostgreSQL choose may be given the same one.
+    left = iter(
+        [
+            sql.SQL("CREATE INDEX {} ON {} {}").format(
+                sql.Identifier(f"{table.name}_by_{number}"),
+                sql.Identifier(Payments().schema, table.name),
+                sql.SQL(columns),
+            )
+            for table in Payments.tables
+            for number, columns in enumerate(table.indexes)
+        ]
+    )
     _both(admin, lambda connection: _index(connection, left, turn, told))
     with psycopg.connect(admin, autocommit=True) as connection:
         for table in Payments.tables:
@@ -113,7 +119,7 @@ def _fill_chunks(
 
 def _index(
     connection: psycopg.Connection,
-    left: Iterator[tuple[sql.Composed, str]],
+    left: Iterator[sql.Composed],
     turn: threading.Lock,
     told: Callable[[int], None],
 ) -> None:
@@ -124,7 +130,7 @@ def _index(
             each = next(left, None)
         if each is None:
             return
-        connection.execute(each[0])
+        connection.execute(each)
         told(0)
 
 
