@@ -5,13 +5,19 @@ import secrets
 from datetime import UTC, datetime
 from uuid import UUID
 
+from adapters.waiting import one_is_set
+from application.ports import Waker
+
 
 class SystemClock:
     def now(self) -> datetime:
         return datetime.now(UTC)  # noqa: TID251 - this is the Clock port
 
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+    async def sleep(self, seconds: float, *wakers: Waker) -> None:
+        if wakers:
+            await one_is_set(wakers, seconds)
+        else:
+            await asyncio.sleep(seconds)
 
 
 class SystemIds:

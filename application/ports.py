@@ -239,12 +239,22 @@ class StoredAnswers(Protocol):
 # ---------------------------------------------------------------- time, ids, secrets
 
 
+class Waker(Protocol):
+    """What ends a pause before its time: a stop, or a bell. An asyncio.Event is one."""
+
+    def is_set(self) -> bool: ...
+
+    async def wait(self) -> object: ...
+
+
 class Clock(Protocol):
     def now(self) -> datetime:
         """The moment, in UTC."""
         ...
 
-    async def sleep(self, seconds: float) -> None: ...
+    async def sleep(self, seconds: float, *wakers: Waker) -> None:
+        """So many seconds, or until one of the wakers is set."""
+        ...
 
 
 class Ids(Protocol):

@@ -35,6 +35,7 @@ from application.chain_source import Header, Holding, Tag
 from application.figures import ANSWERED
 from application.handling import Handler
 from application.policies import Policies
+from application.ports import Waker
 from application.reconciling import WatchedAddress
 from bench.free_tiers import TIERS
 from bench.report import Report, arguments, finish, show
@@ -141,7 +142,8 @@ class Replay:
     def now(self) -> datetime:
         return self._now
 
-    async def sleep(self, seconds: float) -> None:
+    async def sleep(self, seconds: float, *wakers: Waker) -> None:
+        del wakers  # this time is over at once
         until = self._now + timedelta(seconds=seconds)
         while (due := self._next_block_at) <= until:
             self._now = due

@@ -35,7 +35,6 @@ from application.standing import Standing as NetworkStanding
 from chain_ingest.health import Standing
 from chain_ingest.metered import Call, Meter
 from chain_ingest.panel import Panel
-from chain_ingest.pauses import pause
 from chain_ingest.tally import Tally
 from domain.networks import Network
 
@@ -108,7 +107,7 @@ class Measures:
         self.leads = True
         try:
             while not stop.is_set():
-                await pause(self._clock, FIGURES_SECONDS, stop)
+                await self._clock.sleep(FIGURES_SECONDS, stop)
                 await self.flush()
         finally:
             self.leads = False

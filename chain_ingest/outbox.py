@@ -15,7 +15,6 @@ import structlog
 from application.ingest import IngestStore, StoredReport
 from application.outside import Bus, Publication
 from application.ports import Clock, Unavailable
-from chain_ingest.pauses import pause
 
 log = structlog.get_logger(__name__)
 
@@ -52,10 +51,10 @@ class OutboxPublisher:
                 self._seen(None)
             except Unavailable as outage:
                 self._seen(outage)
-                await pause(self._clock, OUTAGE_PAUSE_SECONDS, stop)
+                await self._clock.sleep(OUTAGE_PAUSE_SECONDS, stop)
                 continue
             if not more:
-                await pause(self._clock, POLL_SECONDS, stop, self._woken)
+                await self._clock.sleep(POLL_SECONDS, stop, self._woken)
 
     async def publish_new(self) -> bool:
         """One batch of what has never been on the bus; True when there may be more."""

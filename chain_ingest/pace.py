@@ -15,7 +15,6 @@ from datetime import timedelta
 from typing import Protocol
 
 from application.ports import Clock
-from chain_ingest.pauses import pause
 from domain.networks import Network
 
 POLLS_A_BLOCK = 5
@@ -81,13 +80,13 @@ class Pace:
     async def pause(self, seconds: float, stop: asyncio.Event) -> None:
         bell = self._bell
         if bell is None:
-            await pause(self._clock, seconds, stop)
+            await self._clock.sleep(seconds, stop)
             return
         looked_at = self._clock.now()
-        await pause(self._clock, seconds, stop, bell.rung)
+        await self._clock.sleep(seconds, stop, bell.rung)
         if bell.rung.is_set():
             self._expecting = True
             early = self._steady_seconds - (self._clock.now() - looked_at).total_seconds()
             if early > 0:
-                await pause(self._clock, min(early, self._steady_seconds), stop)
+                await self._clock.sleep(min(early, self._steady_seconds), stop)
             bell.rung.clear()

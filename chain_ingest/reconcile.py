@@ -40,7 +40,6 @@ from application.reconciling import (
 )
 from chain_ingest.lookups import balances_at, last_before
 from chain_ingest.passing import Passing
-from chain_ingest.pauses import pause
 from chain_ingest.providers import Agreed, NoQuorum, Providers
 from chain_ingest.recheck import RECHECK_BLOCKS_MAX, Recheck
 from chain_ingest.terms import Policy
@@ -103,7 +102,7 @@ class Reconciler:
 
     async def run(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
-            await pause(self._clock, await self._try_once(), stop)
+            await self._clock.sleep(await self._try_once(), stop)
 
     async def _try_once(self) -> float:
         """How long to wait for the next run, which a restart neither repeats nor forgets."""

@@ -28,7 +28,6 @@ from chain_ingest.metered import Meter
 from chain_ingest.outbox import OutboxPublisher
 from chain_ingest.pace import Bell, Pace
 from chain_ingest.passing import Passing
-from chain_ingest.pauses import pause
 from chain_ingest.providers import Providers
 from chain_ingest.recheck import Recheck
 from chain_ingest.reconcile import Reconciler, Reconciling, reconciler
@@ -82,7 +81,7 @@ class Ingester:
                 if not waiting:
                     log.info(why, network=self._network.name)
                 waiting = True
-                await pause(self._clock, STANDBY_SECONDS, stop)
+                await self._clock.sleep(STANDBY_SECONDS, stop)
                 continue
             waiting = False
             try:
@@ -119,7 +118,7 @@ class Ingester:
             except Exception:
                 name = type(duty).__name__
                 log.exception("duty_failed", network=self._network.name, duty=name)
-            await pause(self._clock, wait_seconds, stop)
+            await self._clock.sleep(wait_seconds, stop)
             if stop.is_set():
                 return None
             wait_seconds = min(wait_seconds * 2, DUTY_SECONDS_MAX)
@@ -129,7 +128,7 @@ class Ingester:
             if not await lease.held():
                 log.warning("ingest_lost_leadership", network=self._network.name)
                 return
-            await pause(self._clock, LEASE_CHECK_SECONDS, stop)
+            await self._clock.sleep(LEASE_CHECK_SECONDS, stop)
 
 
 def ingest_network(  # noqa: PLR0913 - one argument a port

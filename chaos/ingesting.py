@@ -16,7 +16,7 @@ import structlog
 from adapters.clock import SystemClock
 from adapters.evm import EvmClient
 from adapters.ingest_store import PostgresIngestStore
-from application.ports import StoreUnavailable
+from application.ports import StoreUnavailable, Waker
 from chain_ingest.admission import Misconfigured
 from chaos.sessions import CLIENT, environment, projected
 from chaos.stage import Stage
@@ -51,8 +51,8 @@ class FastClock(SystemClock):
     def now(self) -> datetime:
         return self._start + (datetime.now(UTC) - self._start) * SPEED
 
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds / SPEED)
+    async def sleep(self, seconds: float, *wakers: Waker) -> None:
+        await super().sleep(seconds / SPEED, *wakers)
 
 
 class Ingesting:

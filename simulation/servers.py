@@ -4,6 +4,7 @@ Shapes  Twins of adapters/memory, made once a history. Read models lag as the re
         show the log up to what the projections have contained, and no further.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,7 +23,7 @@ from adapters.memory.store import MemoryEventStore, MemoryLog
 from adapters.memory.vault import MemoryVault
 from adapters.memory.wallet import MemoryDepositAddresses, MemoryRefundWallets
 from application.chain_messages import SOURCE
-from application.ports import InboxMessage, Recorded, Stream
+from application.ports import InboxMessage, Recorded, Stream, Waker
 from domain.events import Event
 from projections.catalogue import PROJECTIONS
 from simulation import setting
@@ -39,17 +40,37 @@ class SimClock:
     def __init__(self, loop: SimLoop, skew_us: Callable[[], int] = lambda: 0) -> None:
         self._loop = loop
         self._skew_us = skew_us
+        self._shown_us, self._shown = 0, setting.BEGINS_AT
 
     def now(self) -> datetime:
-        return setting.BEGINS_AT + timedelta(microseconds=self._loop.now_us + self._skew_us())
+        now_us = self._loop.now_us + self._skew_us()
+        if now_us != self._shown_us:
+            self._shown_us = now_us
+            self._shown = setting.BEGINS_AT + timedelta(microseconds=now_us)
+        return self._shown
 
-    async def sleep(self, seconds: float) -> None:
+    async def sleep(self, seconds: float, *wakers: Waker) -> None:
+        """One future for all it waits for: workers wait more often than they do anything else."""
+        if any(waker.is_set() for waker in wakers):
+            await asyncio.sleep(0)
+            return
         waiter = self._loop.create_future()
+        events = [_event(waker) for waker in wakers]
+        for event in events:
+            event._waiters.append(waiter)  # noqa: SLF001 - as its wait()
         timer = self._loop.call_later(seconds, _wake, waiter)
         try:
             await waiter
         finally:
             timer.cancel()
+            for event in events:
+                event._waiters.remove(waiter)  # noqa: SLF001 - as above
+
+
+def _event(waker: Waker) -> asyncio.Event:
+    if not isinstance(waker, asyncio.Event):
+        raise TypeError(f"only an asyncio.Event ends a pause here: {waker!r}")
+    return waker
 
 
 def _wake(waiter: Any) -> None:

@@ -27,7 +27,7 @@ from application.outside import ChainClient
 from application.ports import Clock, Context, Unavailable
 from application.reads import ChainHeads, Passed, SessionReads
 from domain import commands as c
-from workers.pacing import Outages, pause
+from workers.pacing import Outages
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +65,7 @@ class Expiry:
                 self._outages.away(outage)
             # A full batch means that more wait, unless the view has not followed yet.
             if expired < BATCH_MAX:
-                await pause(self._clock, POLL_SECONDS, stop)
+                await self._clock.sleep(POLL_SECONDS, stop)
 
     async def expire_due(self) -> int:
         """Expire one batch of each network; how many were still open."""

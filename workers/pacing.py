@@ -1,30 +1,16 @@
-"""How a worker waits: until it is told to stop, and without repeating itself in the log."""
+"""How a worker goes about many things at once, and how it speaks of outages: once."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import structlog
 
-from application.ports import Clock, Unavailable
+from application.ports import Unavailable
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-
-
-async def pause(clock: Clock, seconds: float, stop: asyncio.Event) -> None:
-    """Sleep, but not a moment longer than until `stop` is set."""
-    # In one order always: a set of tasks has that of their addresses.
-    waits = (asyncio.ensure_future(clock.sleep(seconds)), asyncio.ensure_future(stop.wait()))
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await wait
 
 
 async def in_rounds(

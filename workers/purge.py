@@ -11,7 +11,7 @@ from datetime import timedelta
 import structlog
 
 from application.ports import Clock, StoredAnswers, Unavailable
-from workers.pacing import Outages, pause
+from workers.pacing import Outages
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +36,7 @@ class Purge:
             except Unavailable as outage:
                 self._outages.away(outage)
             seconds = ROUND_SECONDS if purged < BATCH_MAX else FULL_ROUND_SECONDS
-            await pause(self._clock, seconds, stop)
+            await self._clock.sleep(seconds, stop)
 
     async def purge_old(self) -> int:
         """One batch; how many there were."""

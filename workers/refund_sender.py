@@ -42,7 +42,7 @@ from application.ports import Clock, Unavailable
 from application.reads import RefundReads
 from domain.networks import ConfirmationPolicy, NetworkBook
 from domain.refund import Refund
-from workers.pacing import Outages, in_rounds, pause
+from workers.pacing import Outages, in_rounds
 from workers.refund_facts import MOVED_NOTHING, RefundFacts, judge
 from workers.refund_finality import newest_final
 from workers.refund_watch import RefundWatch
@@ -94,7 +94,7 @@ class RefundSender:
                 await self.look()
             except Unavailable as outage:
                 self._outages.away(outage)
-            await pause(self._clock, POLL_SECONDS, stop)
+            await self._clock.sleep(POLL_SECONDS, stop)
 
     async def look(self) -> None:
         """One round: a step for each unfinished refund whose time has come."""

@@ -54,7 +54,7 @@ from application.ports import Clock, Unavailable
 from application.reads import Page, RefundReads, RefundRow
 from domain.networks import Network, NetworkBook
 from domain.refund import Refund
-from workers.pacing import Outages, in_rounds, pause
+from workers.pacing import Outages, in_rounds
 from workers.refund_facts import MOVED_NOTHING, RefundFacts, judge
 from workers.refund_finality import newest_final
 
@@ -109,7 +109,7 @@ class RefundWatch:
                 await self.look()
             except Unavailable as outage:
                 self._outages.away(outage)
-            await pause(self._clock, WATCH_SECONDS, stop)
+            await self._clock.sleep(WATCH_SECONDS, stop)
 
     async def look(self) -> None:
         """Once at each refund whose turn it is; those of one block need one question."""

@@ -30,7 +30,7 @@ from application.paying_out import (
 from application.ports import Clock, Unavailable
 from domain.money import UINT256_MAX
 from domain.networks import ZERO_ADDRESS, Network, NetworkBook, Token
-from workers.pacing import Outages, pause
+from workers.pacing import Outages
 
 log = structlog.get_logger(__name__)
 
@@ -64,10 +64,10 @@ class SignerProcess:
                 self._outages.back()
             except Unavailable as outage:
                 self._outages.away(outage)
-                await pause(self._clock, OUTAGE_PAUSE_SECONDS, stop)
+                await self._clock.sleep(OUTAGE_PAUSE_SECONDS, stop)
                 continue
             if not decided:
-                await pause(self._clock, POLL_SECONDS, stop)
+                await self._clock.sleep(POLL_SECONDS, stop)
 
     async def sign_waiting(self) -> int:
         """Decide about what is reserved, oldest first; how many were signed or refused."""

@@ -54,13 +54,7 @@ class Wakeup:
 
     async def wait(self, seconds: float) -> bool:
         """Whether a hint came; False after `seconds`, or when rung for another reason."""
-        sleeper = asyncio.ensure_future(self._clock.sleep(seconds))
-        bell = asyncio.ensure_future(self._bell.wait())
-        try:
-            await asyncio.wait({sleeper, bell}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeper.cancel()
-            bell.cancel()
+        await self._clock.sleep(seconds, self._bell)
         hinted, self._hinted = self._hinted, False
         self._bell.clear()
         return hinted

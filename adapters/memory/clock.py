@@ -5,6 +5,9 @@ import random  # noqa: TID251 - seeded: the same ids again for the same seed
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from adapters.waiting import one_is_set
+from application.ports import Waker
+
 
 class FakeClock:
     """Stands still until `advance`; sleepers wake in order of their moment."""
@@ -17,14 +20,14 @@ class FakeClock:
     def now(self) -> datetime:
         return self._now
 
-    async def sleep(self, seconds: float) -> None:
+    async def sleep(self, seconds: float, *wakers: Waker) -> None:
         if seconds <= 0:
             await asyncio.sleep(0)
             return
         self._count += 1
         woken = asyncio.Event()
         self._sleepers.append((self._now + timedelta(seconds=seconds), self._count, woken))
-        await woken.wait()
+        await one_is_set((woken, *wakers))
 
     def advance(self, seconds: float) -> None:
         self._now += timedelta(seconds=seconds)
