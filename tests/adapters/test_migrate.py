@@ -164,6 +164,20 @@ async def test_neither_half_goes_over_the_head_of_the_other(owner: str, scripts:
     assert await applied(owner, scripts, "before") == ["0003"]
 
 
+async def test_a_half_that_would_be_left_undone_is_refused_whole(
+    owner: str, scripts: Scripts
+) -> None:
+    """A release was left out: what this one's code needs waits behind what old code cannot bear."""
+    for phase in ("before", "after", "before"):
+        scripts.add(phase)
+    with pytest.raises(MigrationRefused, match=r"0003 .*waits for 0002.*--after.*brought 0002"):
+        await applied(owner, scripts, "before")
+    async with await psycopg.AsyncConnection.connect(owner) as connection:
+        cursor = await connection.execute("SELECT to_regclass('migrations.made_0001')")
+        assert await cursor.fetchone() == (None,)
+    assert await applied(owner, scripts) == ["0001", "0002", "0003"]
+
+
 async def test_every_revision_names_its_phase(owner: str, scripts: Scripts) -> None:
     path = scripts.add("before")
     path.write_text(path.read_text(encoding="utf-8").replace('phase = "before"\n', ""))
