@@ -31,7 +31,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import StaticPool
 
-from adapters import revisions
+from adapters import deploys, revisions
 from adapters.migrations import VERSION_SCHEMA, VERSION_TABLE
 from adapters.revisions import MigrationRefused, Phase
 
@@ -158,7 +158,10 @@ def migrate(owner_dsn: str, phase: Phase | None = None, *, scripts: Path = SCRIP
         _prepare(raw)
         engine = create_engine("postgresql+psycopg://", creator=lambda: raw, poolclass=StaticPool)
         with engine.connect() as connection, _ALEMBIC:
-            return _upgrade(connection, phase, scripts)
+            applied = _upgrade(connection, phase, scripts)
+        deploys.keep(raw, phase)
+        raw.commit()
+        return applied
     finally:
         raw.close()
 
@@ -177,7 +180,8 @@ def _prepare(raw: psycopg.Connection) -> None:
     raw.execute("SELECT pg_advisory_lock(%s)", (_MIGRATION_LOCK,))
     raw.execute(sql.SQL("SET lock_timeout = {}").format(LOCK_TIMEOUT_MS))
     raw.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(VERSION_SCHEMA)))
-    raw.execute(sql.SQL(revisions.TABLE).format())
+    for statement in (revisions.TABLE, *deploys.TABLE):
+        raw.execute(statement.encode())
     raw.commit()
 
 
