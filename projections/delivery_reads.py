@@ -18,7 +18,11 @@ from projections.table import Row
 
 _COLUMNS = "state, updated_position, position"
 _SELECT = "SELECT state, updated_position, position FROM rm.deliveries"
-_OWNER = "SELECT merchant_id, mode FROM rm.deliveries WHERE endpoint_id = %s LIMIT 1"
+# In the order of its index: else one with most of all rows is looked for from the table's end.
+_OWNER = """
+SELECT merchant_id, mode FROM rm.deliveries WHERE endpoint_id = %s
+ORDER BY endpoint_id, status, position DESC LIMIT 1
+"""
 STATUSES: tuple[str, ...] = get_args(DeliveryStatus)
 
 
