@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import re
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence, Sized
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +19,7 @@ from adapters.delivery_queue import PostgresDeliveryQueue
 from adapters.event_store import PostgresEventStore
 from adapters.memory.clock import FakeClock
 from adapters.postgres import Postgres
+from application.reads import Page
 from domain.networks import POLYGON, NetworkBook
 from projections.inbox_reads import InboxReads
 from projections.schema import ensure_schemas
@@ -94,12 +95,26 @@ def _wrongs(case: Case, found: Iterable[Explained]) -> list[str]:
     return wrongs
 
 
+def _some(answer: object, found: Sequence[Explained]) -> bool:
+    """Whether a call was answered with anything; one that gives nothing, whether it wrote."""
+    if isinstance(answer, Page):
+        return bool(answer.items)
+    if isinstance(answer, Sized):
+        return len(answer) > 0
+    return any(one.gave for one in found) if answer is None else True
+
+
 @pytest.mark.services
 async def test_every_query_reads_about_as_much_as_it_answers(explaining: Explaining) -> None:
     wrongs: dict[str, list[str]] = defaultdict(list)
     for case in CASES:
         explaining.found.clear()
-        await case.call(_reader(case, explaining))
+        answer = await case.call(_reader(case, explaining))
+        some = _some(answer, explaining.found)
+        with open("/tmp/ops5_cases.txt", "a") as f:
+            f.write(
+                f"{len(explaining.found)} {some} {type(answer).__name__} {case.of.__name__}.{case.method}({case.what})\n"
+            )
         for wrong in _wrongs(case, explaining.found):
             wrongs[f"{case.of.__name__}.{case.method}({case.what})"].append(wrong)
     told = "\n\n".join(f"{name}\n  " + "\n  ".join(each) for name, each in wrongs.items())
