@@ -5,6 +5,7 @@ import asyncio
 import psycopg
 import pytest
 
+from adapters.postgres import Postgres
 from application.upkeep import upkeep_stream
 from gateway import operate, release
 from gateway import operate_projections as by_hand
@@ -13,6 +14,7 @@ from gateway.settings import load
 from projections.catalogue import PROJECTIONS
 from projections.payments import Payments
 from projections.rebuild import Order
+from projections.renewal import Renewed
 from projections.schema import ensure_schemas
 from projections.upkeep import WORK_LOCKS, lock_key
 from tests.conftest import Migrated
@@ -52,6 +54,21 @@ async def test_a_new_version_is_filled_and_shown_by_the_owner_or_an_administrato
         assert [(each.event.name, each.context.actor) for each in told] == [
             ("projection.switched", "system:migrate")
         ]
+
+
+async def test_what_the_dsn_asks_for_holds_while_tables_are_filled(
+    migrated: Migrated, nats_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def look(owner: Postgres, *_: object, **__: object) -> list[Renewed]:
+        async with owner.connection() as connection:
+            seen.append(await (await connection.execute("SHOW work_mem")).fetchone())
+        return []
+
+    seen: list[object] = []
+    monkeypatch.setattr(release, "bring_up", look)
+    async with opened(migrated, nats_url):
+        await release.fill_tables(f"{migrated.admin_dsn}?options=-c%20work_mem%3D12345kB")
+    assert seen == [("12345kB",)]
 
 
 async def test_the_log_is_told_of_it_when_the_release_before_is_gone(
