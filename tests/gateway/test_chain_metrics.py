@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from structlog.testing import capture_logs
 
 from application.figures import LATENCY_MICROS
 from chain_ingest.metered import KINDS_MAX
-from gateway import metrics, projection_metrics
+from gateway import metrics, projection_metrics, store_metrics
 from gateway.chain_metrics import CALLS, FAILURES, LATENCY, METRICS, chain_samples
 from gateway.metrics import (
     LABELS,
@@ -35,8 +36,12 @@ from tests.chain_ingest.test_metered import METHODS
 
 ROOT = Path(__file__).resolve().parents[2]
 ALERTS = ROOT / "deploy" / "alerts.yml"
-NAMES = {
-    metric.name: metric for metric in (*METRICS, *projection_metrics.METRICS, SCRAPE_FAILURES)
+_METRICS = (*METRICS, *projection_metrics.METRICS, *store_metrics.METRICS, SCRAPE_FAILURES)
+NAMES = {metric.name: metric for metric in _METRICS} | {
+    f"{metric.name}_{part}": replace(metric, name=f"{metric.name}_{part}", kind="counter")
+    for metric in _METRICS
+    if metric.kind == "histogram"
+    for part in ("sum", "count")
 }
 PROVIDERS_MAX = 3
 
@@ -260,7 +265,7 @@ def test_every_alert_speaks_of_labels_that_its_metrics_have() -> None:
 
 def test_rates_and_increases_are_taken_of_counters_and_nothing_else() -> None:
     for rule in rules():
-        taken = re.findall(r"(?:rate|increase)\((gateway_\w+)\[", rule["expr"])
+        taken = re.findall(r"(?:rate|increase)\((gateway_\w+)(?:{[^}]*})?\[", rule["expr"])
         assert all(NAMES[name].kind == "counter" for name in taken), rule["alert"]
         bare = set(re.findall(r"\bgateway_\w+(?!\w|\[)", rule["expr"])) - set(taken)
         assert all(NAMES[name].kind == "gauge" for name in bare), rule["alert"]
