@@ -57,7 +57,7 @@ class Explained:
         """Rows it answered with, or wrote."""
         node = self.plan
         if node["Node Type"] == "ModifyTable":
-            (node,) = node["Plans"]
+            node = next(each for each in node["Plans"] if each["Parent Relationship"] == "Outer")
         return int(node["Actual Rows"] * node["Actual Loops"])
 
     @property
