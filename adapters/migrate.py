@@ -14,7 +14,6 @@ Errors  MigrationRefused where this release and the database do not fit together
         own: this runs by hand or before a deploy, where the reason must be seen.
 """
 
-import contextlib
 import hashlib
 import hmac
 import threading
@@ -31,7 +30,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import StaticPool
 
-from adapters import revisions
+from adapters import deploys, revisions
 from adapters.migrations import VERSION_SCHEMA, VERSION_TABLE
 from adapters.revisions import MigrationRefused, Phase
 
@@ -78,12 +77,14 @@ def role_dsn(admin_dsn: str, role: str) -> str:
     return parts._replace(netloc=f"{user}@{parts.netloc.rpartition('@')[2]}").geturl()
 
 
-def create_roles(admin_dsn: str, passwords: Mapping[str, str] | None = None) -> None:
+def create_roles(admin_dsn: str, passwords: Mapping[str, str] | None = None) -> list[str]:
     """Make the roles, gw_owner able to build in this database and nobody else. Repeatable.
 
     Needs a role that may create roles. Without `passwords` each role gets a derived one. With
     them, those that are named get theirs, and a derived one only who has none yet: who is not
     named may have got another long ago, and goes on with it.
+    gw_backup may replicate, which reads the whole cluster, only once it is given a password.
+    The answer is what this administrator may not do: a sentence each, for who may.
     """
     with psycopg.connect(
         admin_dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS
@@ -101,10 +102,35 @@ def create_roles(admin_dsn: str, passwords: Mapping[str, str] | None = None) -> 
         _insist(
             admin, sql.SQL("GRANT CONNECT, CREATE ON DATABASE {} TO {}").format(database, owner)
         )
-        for statement in _precautions(admin.info.dbname):
-            # Some need a superuser, whom a hosted PostgreSQL does not lend; none is the lock.
-            with contextlib.suppress(psycopg.errors.InsufficientPrivilege):
-                _insist(admin, statement)
+        statements = _precautions(admin.info.dbname)
+        if (passwords or {}).get(BACKUP):
+            # pg_basebackup asks for it. It lets read the whole cluster, and write nothing.
+            replicate = sql.SQL("ALTER ROLE {} REPLICATION").format(sql.Identifier(BACKUP))
+            statements.append(replicate)
+        return [told for each in statements for told in _refused(admin, each)]
+
+
+def _refused(admin: psycopg.Connection, statement: sql.Composed) -> list[str]:
+    """Some need a superuser, whom a hosted PostgreSQL does not lend; none is the lock.
+
+    What cannot be granted is an error, what cannot be revoked only a warning.
+    """
+    reasons: list[str | None] = []
+
+    def warned(diagnostic: psycopg.errors.Diagnostic) -> None:
+        if diagnostic.severity_nonlocalized == "WARNING":
+            reasons.append(diagnostic.message_primary)
+
+    admin.add_notice_handler(warned)
+    try:
+        _insist(admin, statement)
+    except psycopg.errors.InsufficientPrivilege as error:
+        reasons.append(error.diag.message_primary)
+    finally:
+        admin.remove_notice_handler(warned)
+    if not reasons:
+        return []
+    return [f"not done: {statement.as_string(admin)} ({reasons[0]})"]
 
 
 def _precautions(database: str) -> list[sql.Composed]:
@@ -114,8 +140,6 @@ def _precautions(database: str) -> list[sql.Composed]:
         sql.SQL("REVOKE CREATE ON SCHEMA public FROM PUBLIC").format(),
         sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database)),
         sql.SQL(f"REVOKE EXECUTE ON FUNCTION {writers} FROM PUBLIC").format(),
-        # pg_basebackup asks for it. It lets read the whole cluster, and write nothing.
-        sql.SQL("ALTER ROLE {} REPLICATION").format(sql.Identifier(BACKUP)),
     ]
 
 
@@ -158,7 +182,10 @@ def migrate(owner_dsn: str, phase: Phase | None = None, *, scripts: Path = SCRIP
         _prepare(raw)
         engine = create_engine("postgresql+psycopg://", creator=lambda: raw, poolclass=StaticPool)
         with engine.connect() as connection, _ALEMBIC:
-            return _upgrade(connection, phase, scripts)
+            applied = _upgrade(connection, phase, scripts)
+        deploys.keep(raw, phase)
+        raw.commit()
+        return applied
     finally:
         raw.close()
 
@@ -177,7 +204,8 @@ def _prepare(raw: psycopg.Connection) -> None:
     raw.execute("SELECT pg_advisory_lock(%s)", (_MIGRATION_LOCK,))
     raw.execute(sql.SQL("SET lock_timeout = {}").format(LOCK_TIMEOUT_MS))
     raw.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(VERSION_SCHEMA)))
-    raw.execute(sql.SQL(revisions.TABLE).format())
+    for statement in (revisions.TABLE, *deploys.TABLE):
+        raw.execute(statement.encode())
     raw.commit()
 
 

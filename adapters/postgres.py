@@ -76,6 +76,12 @@ def session_conninfo(dsn: str, name: str) -> str:
     )
 
 
+def acting_as(dsn: str, role: str) -> str:
+    """The DSN of that role, or of who may become it and then does; its options stay."""
+    given = conninfo_to_dict(dsn).get("options") or ""
+    return make_conninfo(dsn, options=f"{given} -c role={role}".strip())
+
+
 def is_stale(connection: psycopg.AsyncConnection) -> bool:
     """Whether the server has hung up on an idle connection; looks at the socket, sends nothing.
 

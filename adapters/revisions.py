@@ -103,10 +103,16 @@ def due(missing: Sequence[Revision], phase: Phase | None) -> list[Revision]:
             f"revision {missing[0].name} belongs before the deploy and is missing: "
             "run `gateway migrate --before` first"
         )
-    if not now and later:
+    if later and phase == "before":
+        between = missing[len(now)].name
         raise MigrationRefused(
-            f"revision {missing[0].name} belongs after the last deploy and is missing: "
+            f"revision {between} belongs after the last deploy and is missing: "
             "run `gateway migrate --after` first"
+            if not now
+            else f"revision {later[0].name} belongs before this deploy and waits for {between}, "
+            "which belongs after an earlier one that was left out: run `gateway migrate --before` "
+            f"and `--after` of the release that brought {between} first; or stop every process "
+            "and run `gateway migrate`"
         )
     return now
 

@@ -3,7 +3,7 @@
 Shapes  Every answer to a command has X-Position, a position of the log that contains what the
         command did. A read with `min_position` waits until the read models contain it.
 Units   BEHIND_SECONDS_MAX bounds the wait; a read model is usually a tenth of that behind.
-Errors  422 for what is no position, or one the log has not reached; 503 `view.behind` with
+Errors  422 for what is no position, or, at once, one the log has not reached; 503 `view.behind` with
         Retry-After when the time is over.
 """
 
@@ -42,19 +42,25 @@ async def wait_for_position(request: Request, gateway: ApiServices) -> Request:
     if not asked:
         return request
     position = _position_of(asked)
-    reached = await gateway.progress.wait_for(position, timeout_seconds=BEHIND_SECONDS_MAX)
-    if not reached:
+    progress = gateway.progress
+    if not await progress.wait_for(position, timeout_seconds=0):
+        # What the log has not reached cannot be from us, and no waiting would bring it.
         if position > await gateway.handler.store.head():
             raise _wrong(f"is a position that the log has not reached: give an {HEADER} you got")
-        issue = f"not contained after {BEHIND_SECONDS_MAX:g} seconds; try again"
-        raise Problem(
-            503,
-            "view.behind",
-            f"{PARAMETER}: {issue}",
-            details=((PARAMETER, issue),),
-            headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
-        )
+        if not await progress.wait_for(position, timeout_seconds=BEHIND_SECONDS_MAX):
+            raise _behind()
     return Request(_without_parameter(request), request.receive)
+
+
+def _behind() -> Problem:
+    issue = f"not contained after {BEHIND_SECONDS_MAX:g} seconds; try again"
+    return Problem(
+        503,
+        "view.behind",
+        f"{PARAMETER}: {issue}",
+        details=((PARAMETER, issue),),
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+    )
 
 
 def _position_of(asked: list[str]) -> int:

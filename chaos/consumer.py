@@ -2,7 +2,8 @@
 
 Shapes  A report goes into the inbox and into `chaos.reports` in one transaction, and is acked
         after the commit: so what is in the table is what a consumer has acted upon, once.
-Errors  outages of the bus and the database are waited for.
+Errors  outages of the bus and the database are waited for. TimeoutError when it does not stop
+        listening in DEAF_SECONDS_MAX: it has ended, or hangs.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from application.ports import Unavailable
 PULL_MAX = 500
 WAIT_SECONDS = 0.2
 RETRY_SECONDS = 0.3
+DEAF_SECONDS_MAX = 30.0  # one pull, and what it brought, written and acked
 TABLE = (
     "CREATE SCHEMA chaos",
     "CREATE TABLE chaos.reports (message_id text PRIMARY KEY, subject text, data bytea)",
@@ -69,7 +71,12 @@ class Consumer:
         """Deaf once this returns: a pull that is under way would still hear what comes."""
         self._deaf.clear()
         self._listening.clear()
-        await self._deaf.wait()
+        try:
+            await asyncio.wait_for(self._deaf.wait(), DEAF_SECONDS_MAX)
+        except TimeoutError as late:
+            raise TimeoutError(
+                f"the consumer still listens after {DEAF_SECONDS_MAX:g} s: it has ended, or hangs"
+            ) from late
 
     def listen(self) -> None:
         self._listening.set()

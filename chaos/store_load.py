@@ -71,6 +71,11 @@ class Load:
     _found_out: dict[str, int | Exception] = field(default_factory=dict)
 
     @property
+    def unknown(self) -> int:
+        """Callers who heard that nobody knows."""
+        return len(self._unknown)
+
+    @property
     def unresolved(self) -> int:
         return sum(each.resolved is None for each in self._unknown.values())
 

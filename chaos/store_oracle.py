@@ -36,6 +36,7 @@ UNION ALL SELECT 'key', key, position FROM es.idempotency
 
 @dataclass
 class Verdict:
+    stops: int = 0  # of the server, those included that were made until an outcome was unknown
     attempts: int = 0
     acknowledged: int = 0
     refused: int = 0
@@ -49,6 +50,11 @@ class Verdict:
     missed: int = 0
     disordered: int = 0
     wrong: list[str] = field(default_factory=list)
+
+    @property
+    def exercised(self) -> bool:
+        """Whether there was an unknown outcome to be resolved: without one nothing is shown of it."""
+        return self.unknown > 0
 
     @property
     def clean(self) -> bool:

@@ -10,8 +10,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from psycopg.conninfo import make_conninfo
-
 from adapters.addresses import checksum_address
 from adapters.chain_heads import PostgresChainHeads
 from adapters.checkpoints import PostgresCheckpoints
@@ -28,7 +26,7 @@ from adapters.ledger_reads import PostgresLedger
 from adapters.nats_bus import NatsBus
 from adapters.outgoing import PostgresOutgoing
 from adapters.parked import PostgresParkedMessages
-from adapters.postgres import Postgres
+from adapters.postgres import Postgres, acting_as
 from adapters.provider_ranges import PostgresProviderRanges
 from adapters.purge import PostgresStoredAnswers
 from adapters.reconciling import PostgresReconcileBook
@@ -145,7 +143,7 @@ def owner(of: Core) -> Postgres:
 
 
 def owner_conninfo(settings: Settings) -> str:
-    return make_conninfo(settings.secret("database_url_owner"), options=f"-c role={OWNER}")
+    return acting_as(settings.secret("database_url_owner"), OWNER)
 
 
 def upkeep(of: Core) -> Upkeep:

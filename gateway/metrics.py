@@ -7,11 +7,13 @@ Shapes  A Metric declares name, kind, labels and meaning; `declared` refuses nam
 Rules   names begin with gateway_, counters end in _total, times are in _seconds; labels are only
         those of LABELS, so that no id, merchant, address or URL can become one; a metric has at
         most SERIES_MAX series.
-Errors  GatewayError when the port is taken. An origin that fails or is slow is left out of that
+Errors  none end the process, for no payment may wait for a figure. A port that cannot be had is
+        warned of once, and tried again until it is free. An origin that fails or is slow is left out of that
         scrape, and gateway_scrape_failures_total says so.
 """
 
 import asyncio
+import contextlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -33,13 +35,13 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from gateway.failures import GatewayError
-
 log = structlog.get_logger(__name__)
 
 LABELS = frozenset({"network", "provider", "method", "kind", "projection"})
 SERIES_MAX = 100
 SCRAPE_SECONDS_MAX = 2.0
+LISTEN_AGAIN_SECONDS = 10.0  # the process before may still be ending on our port
+OWN_PORT = "give each process of one machine a METRICS_PORT of its own"
 _UNITS = ("_seconds", "_batches")  # of histograms
 _NAME = re.compile(r"gateway_[a-z][a-z0-9_]*[a-z0-9]")
 
@@ -171,7 +173,10 @@ def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
 
 @asynccontextmanager
 async def served(exposition: Exposition, host: str, port: int | None) -> AsyncIterator[int | None]:
-    """GET /metrics while the block runs, on the port that is given; nothing without a port."""
+    """GET /metrics while the block runs, on the port that is given; nothing without a port.
+
+    Gives the port it listens on, None while that is somebody else's.
+    """
     if port is None:
         yield None
         return
@@ -184,16 +189,37 @@ async def served(exposition: Exposition, host: str, port: int | None) -> AsyncIt
     app.router.add_get("/metrics", metrics)
     runner = web.AppRunner(app, access_log=None, handle_signals=False)
     await runner.setup()
+    trying: asyncio.Task[None] | None = None
     try:
-        site = web.TCPSite(runner, host, port)
         try:
-            await site.start()
+            bound: int | None = await _listen(runner, host, port)
         except OSError as error:
-            raise GatewayError(
-                f"METRICS_PORT: cannot listen on {host}:{port}: {error.strerror}"
-            ) from error
-        bound = runner.addresses[0][1]
-        log.info("metrics_served", host=host, port=bound)
+            bound, reason = None, error.strerror
+            log.warning("metrics_not_served", host=host, port=port, reason=reason, hint=OWN_PORT)
+            trying = asyncio.create_task(_listen_later(runner, host, port))
         yield bound
     finally:
+        if trying is not None:
+            trying.cancel()
+            await asyncio.gather(trying, return_exceptions=True)
         await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int) -> int:
+    site = web.TCPSite(runner, host, port)
+    try:
+        await site.start()
+    except OSError:
+        await site.stop()
+        raise
+    bound: int = runner.addresses[0][1]
+    log.info("metrics_served", host=host, port=bound)
+    return bound
+
+
+async def _listen_later(runner: web.AppRunner, host: str, port: int) -> None:
+    while True:
+        await asyncio.sleep(LISTEN_AGAIN_SECONDS)
+        with contextlib.suppress(OSError):
+            await _listen(runner, host, port)
+            return

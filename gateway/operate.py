@@ -47,8 +47,11 @@ def migrate(settings: Settings, phase: Phase | None = None) -> None:
         )
         if given is not None
     }
-    if passwords:
-        migrations.create_roles(owner, passwords)
+    refused = migrations.create_roles(owner, passwords) if passwords else []
+    for sentence in refused:
+        sys.stderr.write(f"{sentence}\n")
+    if refused:
+        sys.stderr.write("let a superuser do it; the gateway works without\n")
     try:
         made = release.make_tables(owner, phase)
     except MigrationRefused as refused:

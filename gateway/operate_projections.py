@@ -2,7 +2,8 @@
 
 Shapes  Status 0 only when all is well: nothing lags or waits, all asked for is done and equal.
         Whatever is done by hand is noted in the transaction that does it and told in the log
-        afterwards, by this command or by the next one.
+        afterwards, by this command or by the next one; during a deploy, whose older processes
+        may not know such facts, by the `migrate --after` that ends it.
 Errors  GatewayError, which says what to do next; ReasonMissing; an outage.
 """
 
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 import orjson
 import psycopg
 
+from adapters import deploys
 from adapters.postgres import Postgres
 from application.ports import StoreUnavailable, Stream
 from application.upkeep import upkeep_stream
@@ -155,7 +157,7 @@ async def rebuild(
 async def compare(settings: Settings, names: Sequence[str], *, as_json: bool) -> int:
     """Every one that has something beside what is shown; 1 unless all are equal."""
     chosen = [_projection(name) for name in dict.fromkeys(names)]
-    async with _bench(settings) as bench:
+    async with _bench(settings, changing=False) as bench:
         if not chosen:
             found = await standings(bench.core.postgres, PROJECTIONS)
             beside = {each.projection for each in found if each.ours and each.state != "live"}
@@ -306,18 +308,36 @@ async def _told(settings: Settings) -> AsyncIterator[bootstrap.Core]:
     """What the application's role may do; the log is told of it in the end."""
     async with bootstrap.core(settings, "projections") as core:
         with explained():
+            await deploys.under_way_since(core.postgres)  # nothing is done where nobody knows
             try:
                 yield core
             finally:
-                await tell(core.postgres, bootstrap.upkeep(core))
+                await _tell(core)
+
+
+async def _tell(core: bootstrap.Core) -> None:
+    since = await deploys.under_way_since(core.postgres)
+    if since is None:
+        await tell(core.postgres, bootstrap.upkeep(core))
+        return
+    sys.stderr.write(
+        f"a deploy is under way since {since:%Y-%m-%d %H:%M:%S %Z}: what is done to read models "
+        "is noted, and `gateway migrate --after` tells the log, which processes of the release "
+        "before may still read\n"
+    )
 
 
 @asynccontextmanager
-async def _bench(settings: Settings) -> AsyncIterator[Bench]:
+async def _bench(settings: Settings, *, changing: bool = True) -> AsyncIterator[Bench]:
     """What needs the owner's role."""
     await _reach(settings)
-    async with _told(settings) as core, bootstrap.owner(core) as owner:
-        yield Bench(core, owner)
+    if changing:
+        async with _told(settings) as core, bootstrap.owner(core) as owner:
+            yield Bench(core, owner)
+        return
+    async with bootstrap.core(settings, "projections") as core, bootstrap.owner(core) as owner:
+        with explained():
+            yield Bench(core, owner)
 
 
 async def _reach(settings: Settings) -> None:
@@ -332,7 +352,7 @@ async def _reach(settings: Settings) -> None:
 def explained() -> Iterator[None]:
     try:
         yield
-    except NotMigrated as error:
+    except (NotMigrated, deploys.NotKnown) as error:
         raise GatewayError("the tables are not there yet: run `gateway migrate`") from error
     except StoreUnavailable as error:
         raise GatewayError(

@@ -11,12 +11,10 @@ Errors  those of migrating and of rebuilding; psycopg's own.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from psycopg.conninfo import make_conninfo
-
 from adapters import migrate
 from adapters.clock import SystemClock, SystemIds
 from adapters.event_store import PostgresEventStore
-from adapters.postgres import Postgres
+from adapters.postgres import Postgres, acting_as
 from adapters.revisions import Phase
 from application.handling import Handler
 from application.upkeep import Upkeep
@@ -58,9 +56,10 @@ async def tell_what_was_done(owner_dsn: str) -> int:
 
 @asynccontextmanager
 async def _opened(owner_dsn: str) -> AsyncIterator[tuple[Postgres, PostgresEventStore]]:
-    dsn = make_conninfo(owner_dsn, options=f"-c role={OWNER}")
     async with (
-        Postgres(dsn, name="gateway-migrate", max_size=POOL_SIZE_MAX) as owner,
+        Postgres(
+            acting_as(owner_dsn, OWNER), name="gateway-migrate", max_size=POOL_SIZE_MAX
+        ) as owner,
         PostgresEventStore(owner, ids=SystemIds()) as store,
     ):
         yield owner, store

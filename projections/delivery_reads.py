@@ -18,6 +18,11 @@ from projections.table import Row
 
 _COLUMNS = "state, updated_position, position"
 _SELECT = "SELECT state, updated_position, position FROM rm.deliveries"
+# In the order of its index: else one with most of all rows is looked for from the table's end.
+_OWNER = """
+SELECT merchant_id, mode FROM rm.deliveries WHERE endpoint_id = %s
+ORDER BY endpoint_id, status, position DESC LIMIT 1
+"""
 STATUSES: tuple[str, ...] = get_args(DeliveryStatus)
 
 
@@ -41,22 +46,27 @@ class DeliveryReads:
         limit: int = 20,
         cursor: str | None = None,
     ) -> Page[DeliveryRow]:
-        statuses = STATUSES if status is None else (status,)
-        lanes, residual = [], Where()
-        for each in statuses:
+        place = None if cursor is None else place_of(cursor, 1)
+        if endpoint_id is not None and not await self._has(merchant_id, mode, endpoint_id):
+            return Page((), None)
+        lanes = []
+        for each in STATUSES if status is None else (status,):
             where = Where()
             if endpoint_id is None:
                 where.add("merchant_id = %s", merchant_id)
                 where.add("mode = %s", mode)
             where.add("endpoint_id = %s", endpoint_id)
             where.add("status = %s", each)
-            if cursor is not None:
-                where.before("position", place_of(cursor, 1))
+            if place is not None:
+                where.before("position", place)
             lanes.append(Lane(where))
-        if endpoint_id is not None:
-            residual.add("merchant_id = %s", merchant_id)
-            residual.add("mode = %s", mode)
-        return await fetch_page(self._connections, _LISTING, lanes, limit, residual)
+        return await fetch_page(self._connections, _LISTING, lanes, limit)
+
+    async def _has(self, merchant_id: UUID, mode: Mode, endpoint_id: UUID) -> bool:
+        """All deliveries of an endpoint are of one merchant and mode: any of them tells."""
+        async with self._connections.connection() as connection:
+            cursor = await connection.execute(_OWNER, (endpoint_id,))
+            return await cursor.fetchone() == (merchant_id, mode)
 
     async def attempts(self, delivery_id: UUID) -> Sequence[AttemptRow]:
         """In order, the first one first."""
@@ -81,6 +91,4 @@ def _delivery_row(row: Row) -> tuple[DeliveryRow, tuple[int, ...]]:
     ), (position,)
 
 
-_LISTING = Listing(
-    "rm.deliveries", _COLUMNS, "position DESC", _delivery_row, residual="merchant_id, mode"
-)
+_LISTING = Listing("rm.deliveries", _COLUMNS, "position DESC", _delivery_row)

@@ -3,6 +3,10 @@
 Shapes  One session-level advisory lock a projection makes its leader; the connection that holds
         the lock is the one that writes, so a leader that loses its session writes no more. Other
         processes stand by, ask every second, and take over what they get.
+        The server ends that session when it hears nothing of it for SILENCE_SECONDS_MAX, or when
+        one transaction lasts as long: a leader that hangs or is suspended makes way, and finds
+        out when it wakes. What is heard is a step that writes, or a heartbeat after one that
+        found nothing new.
         The leader keeps up to date what is shown and what is kept behind it, in one transaction.
         A version of which nothing is shown yet is left to the command that rebuilds it.
 Units   seconds, by the event loop's own clock.
@@ -35,15 +39,22 @@ HINT_SECONDS = 0.005  # after a hint: what a block brings is several writes, clo
 IDLE_SECONDS_MAX = 0.25  # between two looks at a quiet log, should every hint be lost
 RETRY_SECONDS_MIN = 0.1
 RETRY_SECONDS_MAX = 5.0
+SILENCE_SECONDS_MAX = 15  # with a standby's next try well below 30 s
+HEARTBEAT_SECONDS = 1.0
+STEP_SECONDS_MAX = 30.0  # whatever it is that a step waits for
 NOT_SHOWN = "gateway projections rebuild"
 
 _TROUBLE = (
     Unavailable,
+    TimeoutError,
     psycopg.Error,
     EventUnknown,
     checkpoints.NotMigrated,
     checkpoints.Overtaken,
 )
+
+# Between two transactions, and within one, also where the client owes the rest of a pipeline.
+SILENCES = ("idle_session_timeout", "transaction_timeout")
 
 log = structlog.get_logger(__name__)
 
@@ -95,6 +106,8 @@ class ProjectionRunner:
             try:
                 # Rows and checkpoint move together: what a crash takes back is read again.
                 await connection.execute("SET synchronous_commit = off")
+                for silence in SILENCES:
+                    await connection.execute(f"SET {silence} = '{SILENCE_SECONDS_MAX}s'".encode())
                 await connection.commit()
                 await self._follow(connection, procession, stop)
             finally:
@@ -106,7 +119,7 @@ class ProjectionRunner:
     ) -> None:
         loop = asyncio.get_running_loop()
         followers: dict[str, list[Follower]] = {}
-        asked_at = -STANDBY_SECONDS
+        asked_at = heard_at = -STANDBY_SECONDS
         idle_seconds = GATHER_SECONDS
         overtaken = False
         while not stop.is_set():
@@ -116,7 +129,8 @@ class ProjectionRunner:
                 asked_at = began_at
             self._woken.clear()
             try:
-                size = await procession.step(connection, _all(followers))
+                async with asyncio.timeout(STEP_SECONDS_MAX):
+                    size = await procession.step(connection, _all(followers))
             except checkpoints.Overtaken:
                 # An operator has shown other tables or mended a stream. Twice in a row means
                 # that somebody else follows what we hold the lock of.
@@ -126,6 +140,10 @@ class ProjectionRunner:
                 await self._look_again(connection, followers)
                 continue
             overtaken = False
+            if size == 0 and loop.time() - heard_at >= HEARTBEAT_SECONDS:
+                await connection.execute("SELECT")
+                await connection.commit()
+                heard_at = loop.time()
             self._say_well()
             if procession.is_full(size):
                 continue
@@ -222,7 +240,8 @@ async def _let_go(connection: AsyncConnection) -> None:
     try:
         await connection.rollback()
         await connection.execute("SELECT pg_advisory_unlock_all()")
-        await connection.execute("RESET synchronous_commit")
+        for setting in ("synchronous_commit", *SILENCES):
+            await connection.execute(f"RESET {setting}".encode())
         await connection.commit()
     except psycopg.Error:
         await connection.close()

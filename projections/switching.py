@@ -9,7 +9,8 @@ Units   milliseconds of one try; seconds by the event loop's clock.
 Errors  RebuildBehind     more is missing than a switch may hold the live one for: catch up first
         SwitchBlocked     readers held the views at every try
         NothingToSwitch   there are not two schemas to choose from
-        KeptBehind        the kept schema lacks facts that only the code before could fold
+        KeptBehind        the kept schema is of the code before: nobody follows it, or it lacks
+                          facts that only that code could fold
 """
 
 import asyncio
@@ -25,6 +26,7 @@ from projections.applying import Applier, Follower
 from projections.checkpoints import Place
 from projections.projection import Projection
 from projections.rebuild import Order, drop_schema
+from projections.runner import LEADER_LOCKS, leader_key
 from projections.schema import APP, READONLY, VIEWS
 from projections.upkeep import note
 
@@ -55,7 +57,7 @@ class NothingToSwitch(Exception):  # noqa: N818
 
 
 class KeptBehind(Exception):  # noqa: N818
-    """The kept tables lack what came since, and this code cannot fold it for them."""
+    """The kept tables are of other code, and that is not there to keep them up to date."""
 
 
 class SwitchBlocked(Exception):  # noqa: N818
@@ -170,6 +172,7 @@ async def _shown(
     async def work() -> tuple[str, int, float, float]:
         live, fresh = await _held(connection, choice.projection, choice.schema)
         held_at = loop.time()
+        await _must_be_followed(connection, choice)
         position = await _caught_up(connection, store, choice, live, fresh, clock)
         await _move_flags(connection, live.schema, choice.schema)
         fact = choice.fact(live, position)
@@ -226,6 +229,24 @@ async def _held(
     return live[0], fresh[0]
 
 
+async def _must_be_followed(connection: AsyncConnection, choice: _Choice) -> None:
+    """Of another version than this code's, also while the log is quiet and nothing is missing."""
+    projection, version = choice.projection, choice.version
+    if version == projection.version:
+        return
+    cursor = await connection.execute(
+        "SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = %s "
+        "AND objid = %s "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        (LEADER_LOCKS, leader_key(projection.name, version)),
+    )
+    if await cursor.fetchone() is None:
+        raise KeptBehind(
+            f"{choice.schema} is of version {version}, and nobody keeps that up to date: run "
+            "`gateway project` of its release first"
+        )
+
+
 async def _caught_up(
     connection: AsyncConnection,
     store: EventStore,
@@ -241,7 +262,7 @@ async def _caught_up(
     if choice.version != choice.projection.version:
         raise KeptBehind(
             f"{choice.schema} is of version {choice.version} and lacks {missing} events: run "
-            "`gateway project` of that version beside until it has caught up"
+            "`gateway project` of its release until it has caught up"
         )
     if missing > SWITCH_EVENTS_MAX:
         raise RebuildBehind(f"{choice.schema} lacks {missing} events of the live {live.schema}")

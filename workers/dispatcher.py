@@ -7,7 +7,9 @@ Shapes  A delivery's id follows from message and endpoint, so a fact met twice (
         by now gets nothing.
 Units   positions of the log.
 Errors  an outage ends the batch; it is taken up again from the checkpoint when the outage is
-        over. A fact whose message cannot be made is parked with the reason: the rest goes on.
+        over. A fact of a newer release is waited at as at an outage, and so is a merchant whose
+        stream has one: the process of that release goes on from the checkpoint.
+        A fact whose message cannot be made is parked with the reason: the rest goes on.
 """
 
 import asyncio
@@ -24,7 +26,7 @@ from application.messages import Message, message_type
 from application.outside import Checkpoints
 from application.ports import Clock, Context, EventStore, Recorded, Stream, Unavailable
 from domain import commands as c
-from domain.events import Event
+from domain.events import Event, EventUnknown
 from domain.merchant import Merchant
 from domain.values import Mode, derived_id
 from workers.wakeup import DELIVERIES_DUE, LOG_HEAD, HintBus, Wakeup
@@ -38,6 +40,7 @@ MERCHANTS_KEPT_MAX = 10_000
 POLL_SECONDS = 0.25
 OUTAGE_PAUSE_SECONDS = 0.5
 CHECKPOINT_EVERY_EVENTS = 1_000  # when there was nothing to open
+REPLACE = "replace this `gateway deliver` by the newer release, which goes on from here"
 
 
 class MessageSource(Protocol):
@@ -63,6 +66,7 @@ class Dispatcher:
         self._position: int | None = None  # what is dealt with
         self._saved = 0
         self._away = False
+        self._outdated = False  # said once: only another process changes that
 
     async def run(self, stop: asyncio.Event) -> None:
         wakeup = Wakeup(self._bus, LOG_HEAD, self._clock)
@@ -71,7 +75,7 @@ class Dispatcher:
                 try:
                     count = await self.dispatch()
                     self._seen(None)
-                except Unavailable as outage:
+                except (Unavailable, EventUnknown) as outage:
                     self._seen(outage)
                     await wakeup.wait(OUTAGE_PAUSE_SECONDS)
                     continue
@@ -127,7 +131,7 @@ class Dispatcher:
             if endpoints:
                 await self._open(recorded, message, endpoints)
             return len(endpoints)
-        except Unavailable:
+        except (Unavailable, EventUnknown):
             raise
         except Exception as failure:
             log.exception("message_parked", position=recorded.position, type=kind)
@@ -195,9 +199,12 @@ class Dispatcher:
         )
         await self._handler.execute(context, work)
 
-    def _seen(self, outage: Unavailable | None) -> None:
-        if outage is not None and not self._away:
+    def _seen(self, outage: Unavailable | EventUnknown | None) -> None:
+        if isinstance(outage, Unavailable) and not self._away:
             log.warning("dispatcher_waits", service=outage.service, reason=outage.reason)
+        if isinstance(outage, EventUnknown) and not self._outdated:
+            log.warning("dispatcher_is_outdated", reason=str(outage), hint=REPLACE)
+            self._outdated = True
         if outage is None and self._away:
             log.info("dispatcher_goes_on", position=self._position)
         self._away = outage is not None

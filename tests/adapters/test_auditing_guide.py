@@ -104,6 +104,29 @@ async def test_an_auditor_counts_the_log_and_goes_on_where_it_stopped(
         assert await audited(program, environment) == after
 
 
+async def test_a_log_that_takes_longer_than_any_wait_is_counted_to_its_end(
+    migrated: Migrated, tmp_path: Path
+) -> None:
+    program = tmp_path / "auditor.py"
+    slow = "import time; time.sleep(0.05)"
+    program.write_text(
+        PROGRAM.replace("SILENCE_SECONDS = 30.0", "SILENCE_SECONDS = 0.5").replace(
+            "        self.view.count(", f"        {slow}\n        self.view.count("
+        ),
+        encoding="utf-8",
+    )
+    async with (
+        Postgres(migrated.app_dsn, name="test", max_size=2) as postgres,
+        PostgresEventStore(postgres, ids=SystemIds()) as store,
+    ):
+        clock = FakeClock(AT)
+        await History(Handler(store, clock), clock, 1).write(6)
+        head = await store.head()
+        assert head * 0.05 > 1.0, "longer than two waits"
+        counted = await audited(program, settings(migrated, tmp_path / "counts.db"))
+    assert sum(counted.values()) == head
+
+
 async def test_an_auditors_count_is_not_what_the_program_says_by_itself(
     migrated: Migrated, tmp_path: Path
 ) -> None:

@@ -1,8 +1,11 @@
 """Roles and tables, made by whoever may make them, once, in the order of a deploy."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -116,6 +119,60 @@ async def test_who_has_a_password_keeps_it_until_another_is_named(
                 await connection.execute(f"DROP ROLE IF EXISTS {role}")
 
 
+OURS = ("gw_test_owner", "gw_test_backup")  # roles are the cluster's, which others use as well
+
+
+@pytest.fixture
+async def own_roles(database: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
+    """The database of an administrator as hosts lend them: makes roles, and is no superuser."""
+    owner, backup = OURS
+    monkeypatch.setattr(migrate, "OWNER", owner)
+    monkeypatch.setattr(migrate, "BACKUP", backup)
+    monkeypatch.setattr(migrate, "ROLES", OURS)
+    parts = urlsplit(database)
+    name, hosted = parts.path.removeprefix("/"), "gw_test_hosted"
+    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+        await connection.execute(f"CREATE ROLE {hosted} LOGIN CREATEROLE PASSWORD 'hosted'")
+        await connection.execute(f'ALTER DATABASE "{name}" OWNER TO {hosted}'.encode())
+        netloc = f"{hosted}:hosted@{parts.netloc.rpartition('@')[2]}"
+        try:
+            yield parts._replace(netloc=netloc).geturl()
+        finally:
+            await connection.execute(f'ALTER DATABASE "{name}" OWNER TO postgres'.encode())
+            for role in (*OURS, hosted):
+                with suppress(psycopg.errors.UndefinedObject):
+                    await connection.execute(f"DROP OWNED BY {role}")
+                await connection.execute(f"DROP ROLE IF EXISTS {role}")
+
+
+async def _replicates(database: str) -> bool:
+    async with await psycopg.AsyncConnection.connect(database) as connection:
+        query = "SELECT rolreplication FROM pg_roles WHERE rolname = %s"
+        row = await (await connection.execute(query, (migrate.BACKUP,))).fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
+async def test_who_backs_up_may_replicate_once_it_has_a_password_and_not_before(
+    database: str, own_roles: str
+) -> None:
+    del own_roles
+    owner, backup = OURS
+    for passwords in (None, {owner: "x"}, {owner: "x", backup: ""}):
+        assert await asyncio.to_thread(migrate.create_roles, database, passwords) == []
+        assert not await _replicates(database)
+    assert await asyncio.to_thread(migrate.create_roles, database, {backup: "x"}) == []
+    assert await _replicates(database)
+
+
+async def test_what_an_administrator_may_not_do_is_told(database: str, own_roles: str) -> None:
+    told = await asyncio.to_thread(migrate.create_roles, own_roles, {OURS[1]: "x"})
+    assert not await _replicates(database)
+    assert any("REPLICATION" in each for each in told), told
+    assert any("lo_creat" in each for each in told), told
+    assert all(each.startswith("not done: ") for each in told)
+
+
 # ---------------------------------------------------------------- before and after a deploy
 
 
@@ -162,6 +219,20 @@ async def test_neither_half_goes_over_the_head_of_the_other(owner: str, scripts:
         await applied(owner, scripts, "before")
     assert await applied(owner, scripts, "after") == ["0002"]
     assert await applied(owner, scripts, "before") == ["0003"]
+
+
+async def test_a_half_that_would_be_left_undone_is_refused_whole(
+    owner: str, scripts: Scripts
+) -> None:
+    """A release was left out: what this one's code needs waits behind what old code cannot bear."""
+    for phase in ("before", "after", "before"):
+        scripts.add(phase)
+    with pytest.raises(MigrationRefused, match=r"0003 .*waits for 0002.*--after.*brought 0002"):
+        await applied(owner, scripts, "before")
+    async with await psycopg.AsyncConnection.connect(owner) as connection:
+        cursor = await connection.execute("SELECT to_regclass('migrations.made_0001')")
+        assert await cursor.fetchone() == (None,)
+    assert await applied(owner, scripts) == ["0001", "0002", "0003"]
 
 
 async def test_every_revision_names_its_phase(owner: str, scripts: Scripts) -> None:

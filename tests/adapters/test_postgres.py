@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
-from adapters.postgres import Postgres
+from adapters.postgres import Postgres, acting_as
 from gateway.embedded import Embedded
 
 CONNECTIONS = 4
@@ -37,3 +38,13 @@ async def test_the_first_call_after_a_restart_succeeds(
         await server.postgres.start()
         for _ in range(CONNECTIONS):
             assert await _one(postgres) == (1,)
+
+
+def test_who_acts_as_another_role_keeps_what_its_dsn_asks_for() -> None:
+    plain = "postgresql://postgres@127.0.0.1/gateway"
+    asking = f"{plain}?options=-c%20work_mem%3D12345kB"
+    for dsn, options in (
+        (plain, "-c role=gw_owner"),
+        (asking, "-c work_mem=12345kB -c role=gw_owner"),
+    ):
+        assert conninfo_to_dict(acting_as(dsn, "gw_owner"))["options"] == options

@@ -125,12 +125,14 @@ async def test_what_is_not_there_in_time_is_a_clear_error_on_every_view(
     assert int(answer.headers["Retry-After"]) > 0
 
 
-async def test_a_position_the_log_has_not_reached_is_a_wrong_value(
-    behind: Api, monkeypatch: pytest.MonkeyPatch
+async def test_a_position_the_log_has_not_reached_is_a_wrong_value_and_nobody_waits_for_it(
+    behind: Api, world: World
 ) -> None:
-    monkeypatch.setattr(positions, "BEHIND_SECONDS_MAX", 0.01)
-    answer = await behind.get(f"{PATH}?min_position=999999")
+    ahead = await world.store.head() + 1
+    began = asyncio.get_running_loop().time()
+    answer = await behind.get(f"{PATH}?min_position={ahead}")
     answer.problem(422, "request.invalid", "min_position")
+    assert asyncio.get_running_loop().time() - began < positions.BEHIND_SECONDS_MAX / 2
 
 
 async def test_nobody_waits_who_may_not_read(behind: Api, views: Lagging, shop: Tenant) -> None:

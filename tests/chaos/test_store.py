@@ -6,6 +6,7 @@ from dataclasses import replace
 from random import Random
 
 import pytest
+from rich.console import Console
 
 from adapters import event_store
 from adapters.clock import SystemIds
@@ -14,9 +15,10 @@ from adapters.event_store_draft import Draft
 from adapters.event_store_write import Group, Outcome
 from adapters.postgres import Postgres
 from application.ports import StoreUnavailable
+from chaos import consumer
 from chaos import store as campaign
 from chaos.store_load import Attempt, Load
-from chaos.store_oracle import judge
+from chaos.store_oracle import Verdict, judge
 from tests.conftest import Migrated
 
 pytestmark = pytest.mark.services
@@ -48,6 +50,54 @@ async def test_a_store_that_reports_success_before_its_commit_is_caught(
     verdict = await campaign.stops(2, long_every=0)
     assert verdict.lost > 0
     assert not verdict.clean
+
+
+@pytest.mark.parametrize(("unknown_after", "more"), [(0, 0), (2, 2), (99, campaign.MORE_MAX)])
+async def test_the_server_is_stopped_again_until_an_outcome_is_unknown(
+    unknown_after: int, more: int
+) -> None:
+    load, crashes = Load(Random(1)), 0
+
+    async def crash() -> None:
+        nonlocal crashes
+        crashes += 1
+        if crashes == unknown_after:
+            load._unknown["attempt-1"] = Attempt("attempt-1", 1, unknown=True)
+
+    if unknown_after == 0:
+        load._unknown["attempt-1"] = Attempt("attempt-1", 1, unknown=True)
+    assert await campaign._until_unknown(load, crash) == crashes == more
+
+
+@pytest.mark.parametrize(
+    ("verdict", "status"),
+    [
+        (Verdict(stops=20, unknown=1), 0),
+        (Verdict(stops=20, unknown=0), 1),
+        (Verdict(stops=1, unknown=0), 0),
+        (Verdict(stops=20, unknown=1, lost=1), 1),
+    ],
+)
+def test_a_full_run_without_an_unknown_outcome_is_not_called_clean(
+    verdict: Verdict, status: int
+) -> None:
+    assert campaign.status(verdict) == status
+    console = Console(width=200)
+    with console.capture() as told:
+        campaign._show(verdict, 1.0, console)
+    assert (campaign.NOT_EXERCISED in told.get()) is (verdict.unknown == 0)
+    assert campaign.summary(verdict, 1.0)["unknown_exercised"] is (verdict.unknown > 0)
+
+
+async def test_a_consumer_that_has_ended_is_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(consumer, "DEAF_SECONDS_MAX", 0.05)
+    postgres = Postgres("postgresql://nobody@127.0.0.1:9/none", name="test")
+    gone = consumer.Consumer(postgres, "nats://127.0.0.1:9", "local")
+    async with asyncio.timeout(5):
+        with pytest.raises(TimeoutError, match="still listens"):
+            await gone.stop_listening()
 
 
 # ---------------------------------------------------------------- the judge alone

@@ -31,6 +31,7 @@ from projections.progress import ProgressReads
 from projections.schema import ensure_schemas
 from tests.conftest import Migrated
 from tests.examples import AT, CREATED
+from tests.gateway.dying import with_us
 from tests.projections.history import History
 from tests.test_house import ROOT
 
@@ -75,7 +76,7 @@ class Site:
 
     async def start(self, *command: str) -> Process:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway", *command),
+            *with_us(sys.executable, "-m", "gateway", *command),
             cwd=ROOT,
             env=self.environment,
             stdout=PIPE,
@@ -87,7 +88,7 @@ class Site:
     async def follower(self) -> Process:
         """`gateway project`, its output read by nobody."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway", "project"),
+            *with_us(sys.executable, "-m", "gateway", "project"),
             cwd=ROOT,
             env=self.environment,
             stdout=asyncio.subprocess.DEVNULL,

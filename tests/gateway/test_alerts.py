@@ -34,6 +34,7 @@ from gateway.chain_metrics import (
 )
 from gateway.metrics import SCRAPE_FAILURES, Metric, Sample
 from gateway.projection_metrics import LAG_SECONDS, LED, PARKED
+from gateway.store_metrics import REFUSALS, WAIT, WRITE
 from tests.chain_ingest.second_look import Looking
 from tests.chain_ingest.test_measures import MeasuredWorld
 from tests.gateway.promql import Labels, Scrape, evaluated, firing
@@ -116,6 +117,14 @@ def one(metric: Metric, value: float, *labels: str) -> Changes:
 
 def growing(metric: Metric, a_minute: float, *labels: str) -> Changes:
     return lambda minute: {(metric, ("local", *labels)): a_minute * minute}
+
+
+def spread(
+    histogram: Metric, minute: int, *, mean: float
+) -> dict[tuple[Metric, tuple[str, ...]], float]:
+    """Ten a minute, of that many seconds on average."""
+    count, total = (replace(histogram, name=f"{histogram.name}_{of}") for of in ("count", "sum"))
+    return {(count, ()): 10.0 * minute, (total, ()): 10.0 * minute * mean}
 
 
 # ---------------------------------------------------------------- nothing is wrong
@@ -288,6 +297,14 @@ async def test_every_reorg_is_a_ticket_and_a_deep_one_pages_once() -> None:
          {"ProjectionUnattended"}),
         (lambda _: {(LAG_SECONDS, ("payments",)): 31}, {"ProjectionBehind"}),
         (lambda _: {(PARKED, ("inbox",)): 1}, {"ProjectionParked"}),
+        (lambda minute: {(REFUSALS, ("busy",)): 1.0 * (minute > 25)}, {"AppendsTurnedAway"}),
+        (lambda minute: {(REFUSALS, ("busy",)): 1.0 * (minute > 5),
+                         (REFUSALS, ("conflict",)): 9.0 * minute}, set()),
+        (lambda minute: spread(WAIT, minute, mean=0.6), {"AppendsWait"}),
+        (lambda minute: spread(WAIT, minute, mean=0.4), set()),
+        (lambda minute: spread(WAIT, min(minute, 20), mean=0.6), set()),
+        (lambda minute: spread(WRITE, minute, mean=0.3), {"AppendsCommitSlowly"}),
+        (lambda minute: spread(WRITE, minute, mean=0.2), set()),
     ],
 )  # fmt: skip
 async def test_figures_beyond_their_bounds_fire_their_own_rule(

@@ -1,7 +1,10 @@
 """What Prometheus reads from the ingester, and the alerts that are made of it."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +12,12 @@ import aiohttp
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
 
 from application.figures import LATENCY_MICROS
 from chain_ingest.metered import KINDS_MAX
-from gateway import projection_metrics
+from gateway import metrics, projection_metrics, store_metrics
 from gateway.chain_metrics import CALLS, FAILURES, LATENCY, METRICS, chain_samples
-from gateway.failures import GatewayError
 from gateway.metrics import (
     LABELS,
     SCRAPE_FAILURES,
@@ -33,8 +36,12 @@ from tests.chain_ingest.test_metered import METHODS
 
 ROOT = Path(__file__).resolve().parents[2]
 ALERTS = ROOT / "deploy" / "alerts.yml"
-NAMES = {
-    metric.name: metric for metric in (*METRICS, *projection_metrics.METRICS, SCRAPE_FAILURES)
+_METRICS = (*METRICS, *projection_metrics.METRICS, *store_metrics.METRICS, SCRAPE_FAILURES)
+NAMES = {metric.name: metric for metric in _METRICS} | {
+    f"{metric.name}_{part}": replace(metric, name=f"{metric.name}_{part}", kind="counter")
+    for metric in _METRICS
+    if metric.kind == "histogram"
+    for part in ("sum", "count")
 }
 PROVIDERS_MAX = 3
 
@@ -197,11 +204,30 @@ async def test_it_is_served_on_its_port_until_the_block_ends(
             assert "gateway_scrape_failures_total 0.0" in await response.text()
         async with client.get(f"{url}/") as response:
             assert response.status == 404
-        with pytest.raises(GatewayError, match=r"METRICS_PORT: cannot listen"):
-            async with served(Exposition(), "127.0.0.1", port):
-                pass
     with pytest.raises(aiohttp.ClientConnectionError):
         await client.get(f"{url}/metrics")
+
+
+async def test_a_port_that_is_taken_is_warned_of_and_ends_nothing(
+    client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "LISTEN_AGAIN_SECONDS", 0.01)
+    async with AsyncExitStack() as second:
+        with capture_logs() as logs:
+            async with served(Exposition(), "127.0.0.1", 0) as port:
+                theirs = await second.enter_async_context(served(Exposition(), "127.0.0.1", port))
+                assert theirs is None, "its block runs all the same"
+                await asyncio.sleep(0.1)
+            async with asyncio.timeout(5):
+                while [each["event"] for each in logs].count("metrics_served") < 2:
+                    await asyncio.sleep(0.01)
+        (warned,) = [each for each in logs if each["event"] == "metrics_not_served"]
+        assert (warned["port"], warned["hint"]) == (port, metrics.OWN_PORT)
+        assert "METRICS_PORT" in metrics.OWN_PORT
+        async with client.get(f"http://127.0.0.1:{port}/metrics") as response:
+            assert response.status == 200, "once the first one is gone"
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await client.get(f"http://127.0.0.1:{port}/metrics")
 
 
 async def test_without_a_port_nothing_listens() -> None:
@@ -239,7 +265,7 @@ def test_every_alert_speaks_of_labels_that_its_metrics_have() -> None:
 
 def test_rates_and_increases_are_taken_of_counters_and_nothing_else() -> None:
     for rule in rules():
-        taken = re.findall(r"(?:rate|increase)\((gateway_\w+)\[", rule["expr"])
+        taken = re.findall(r"(?:rate|increase)\((gateway_\w+)(?:{[^}]*})?\[", rule["expr"])
         assert all(NAMES[name].kind == "counter" for name in taken), rule["alert"]
         bare = set(re.findall(r"\bgateway_\w+(?!\w|\[)", rule["expr"])) - set(taken)
         assert all(NAMES[name].kind == "gauge" for name in bare), rule["alert"]

@@ -26,6 +26,7 @@ from gateway.failures import GatewayError
 from gateway.http import ApiClient
 from gateway.local_chain import USDC, LocalChain
 from gateway.local_files import read_environment, read_merchant
+from tests.gateway.dying import with_us
 from tests.gateway.running import SECONDS_MAX, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,17 +42,19 @@ class Up:
         self._process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
+        self._process = self._spawned()
+        await eventually(self._ready)
+
+    def _spawned(self) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-m", "gateway", "up", "--folder", str(self.folder)]
         with (self.folder / "up.log").open("ab") as log:
-            self._process = await asyncio.to_thread(
-                subprocess.Popen,
-                [*command, "--block-seconds", "1"],
+            return subprocess.Popen(
+                with_us(*command, "--block-seconds", "1"),
                 cwd=ROOT,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
-        await eventually(self._ready)
 
     async def _ready(self) -> bool:
         assert self._process is not None

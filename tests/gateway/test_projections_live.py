@@ -5,6 +5,7 @@ Real PostgreSQL, a real `gateway project`, and the command as an operator runs i
 
 import asyncio
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import pytest
 from gateway import operate_projections as operate
 from projections.catalogue import PROJECTIONS
 from projections.rebuild import Order
+from projections.runner import LEADER_LOCKS
 from tests.conftest import Migrated
 from tests.gateway.projections_site import Site, opened
 
@@ -40,6 +42,40 @@ GROWING = {
 async def site(migrated: Migrated, nats_url: str) -> AsyncIterator[Site]:
     async with opened(migrated, nats_url) as found:
         yield found
+
+
+TAKEN_OVER_SECONDS_MAX = 30
+_LEADER = """
+SELECT DISTINCT l.pid FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted AND l.classid = %s
+AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
+
+async def test_a_suspended_leader_makes_way_for_the_standby_and_stands_by_when_it_wakes(
+    site: Site, record_property: Record
+) -> None:
+    history = site.history()
+    await history.write(5)
+    suspended = await site.follower()
+    await site.caught_up()
+    first = await site.rows(_LEADER, LEADER_LOCKS)
+    await site.follower()
+    suspended.send_signal(signal.SIGSTOP)  # its session stays, and with it its locks
+    began = time.monotonic()
+    await history.write(5)
+    await site.caught_up()
+    seconds = time.monotonic() - began
+    record_property("taken_over_seconds", round(seconds, 1))
+    assert seconds < TAKEN_OVER_SECONDS_MAX
+    second = await site.rows(_LEADER, LEADER_LOCKS)
+    assert (len(first), len(second)) == (1, 1)
+    assert first != second
+    suspended.send_signal(signal.SIGCONT)
+    await asyncio.sleep(2)
+    await history.write(5)
+    await site.caught_up()
+    assert suspended.returncode is None, "it lives on, as the standby"
+    assert await site.rows(_LEADER, LEADER_LOCKS) == second
 
 
 @dataclass

@@ -5,12 +5,16 @@ import asyncio
 import psycopg
 import pytest
 
+from adapters.postgres import Postgres
 from application.upkeep import upkeep_stream
 from gateway import operate, release
+from gateway import operate_projections as by_hand
 from gateway.failures import GatewayError
 from gateway.settings import load
 from projections.catalogue import PROJECTIONS
 from projections.payments import Payments
+from projections.rebuild import Order
+from projections.renewal import Renewed
 from projections.schema import ensure_schemas
 from projections.upkeep import WORK_LOCKS, lock_key
 from tests.conftest import Migrated
@@ -52,6 +56,21 @@ async def test_a_new_version_is_filled_and_shown_by_the_owner_or_an_administrato
         ]
 
 
+async def test_what_the_dsn_asks_for_holds_while_tables_are_filled(
+    migrated: Migrated, nats_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def look(owner: Postgres, *_: object, **__: object) -> list[Renewed]:
+        async with owner.connection() as connection:
+            seen.append(await (await connection.execute("SHOW work_mem")).fetchone())
+        return []
+
+    seen: list[object] = []
+    monkeypatch.setattr(release, "bring_up", look)
+    async with opened(migrated, nats_url):
+        await release.fill_tables(f"{migrated.admin_dsn}?options=-c%20work_mem%3D12345kB")
+    assert seen == [("12345kB",)]
+
+
 async def test_the_log_is_told_of_it_when_the_release_before_is_gone(
     migrated: Migrated, nats_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,6 +89,46 @@ async def test_the_log_is_told_of_it_when_the_release_before_is_gone(
         await asyncio.to_thread(operate.migrate, settings, "after")
         told = await site.store.read_log(after=1, limit=9)
         assert [each.event.name for each in told] == ["projection.switched"]
+
+
+async def test_between_the_halves_of_a_deploy_nothing_done_by_hand_is_told_early(
+    migrated: Migrated, nats_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ann = Order("operator:ann", "a drill")
+    async with opened(migrated, nats_url) as site:
+        settings, payment = site.settings, session_stream(1)
+        await site.append(payment, created(1))
+        named = f"payment_session/{payment.id}"
+
+        async def facts() -> list[str]:
+            return [each.event.name for each in await site.store.read_log(after=1, limit=9)]
+
+        await asyncio.to_thread(operate.migrate, settings, "before")
+        await by_hand.park(settings, "payments", named, ann, as_json=True)
+        await by_hand.retry(settings, "payments", named, ann, as_json=True)
+        await by_hand.compare(settings, [], as_json=True)
+        assert "`gateway migrate --after` tells the log" in capsys.readouterr().err
+        assert await facts() == []
+        assert await site.rows("SELECT count(*) FROM rm_admin.parked") == [(0,)], "it was done"
+        await asyncio.to_thread(operate.migrate, settings, "after")
+        assert await facts() == ["projection.stream_parked", "projection.stream_retried"]
+        await by_hand.park(settings, "payments", named, ann, as_json=True)
+        assert "deploy" not in capsys.readouterr().err
+        assert (await facts())[2:] == ["projection.stream_parked"], "told at once, as ever"
+
+
+async def test_no_read_model_is_touched_where_this_release_has_not_migrated(
+    migrated: Migrated, nats_url: str
+) -> None:
+    async with opened(migrated, nats_url) as site:
+        await site.append(session_stream(1), created(1))
+        async with await psycopg.AsyncConnection.connect(migrated.owner_dsn) as owner:
+            await owner.execute("DROP TABLE migrations.deploys")
+        named = f"payment_session/{session_stream(1).id}"
+        ann = Order("operator:ann", "a drill")
+        with pytest.raises(GatewayError, match="run `gateway migrate`"):
+            await by_hand.park(site.settings, "payments", named, ann, as_json=True)
+        assert await site.rows("SELECT count(*) FROM rm_admin.parked") == [(0,)]
 
 
 async def test_what_keeps_a_release_from_being_filled_is_said_in_words(

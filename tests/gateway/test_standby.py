@@ -30,6 +30,7 @@ from gateway.local_chain import LOCAL_TOKENS, USDC, LocalChain
 from projections.schema import ensure_schemas
 from tests.conftest import Migrated
 from tests.examples import CREATED
+from tests.gateway.dying import with_us
 
 pytestmark = pytest.mark.services
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,7 +73,7 @@ class Pair:
         path = self.folder / f"{len(self.children)}.log"
         with path.open("wb") as log:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "gateway", *command),
+                *with_us(sys.executable, "-m", "gateway", *command),
                 cwd=ROOT,
                 env=self.environment,
                 stdout=log,

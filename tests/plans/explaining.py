@@ -53,6 +53,14 @@ class Explained:
         return found
 
     @property
+    def gave(self) -> int:
+        """Rows it answered with, or wrote."""
+        node = self.plan
+        if node["Node Type"] == "ModifyTable":
+            node = next(each for each in node["Plans"] if each["Parent Relationship"] == "Outer")
+        return int(node["Actual Rows"] * node["Actual Loops"])
+
+    @property
     def sorted(self) -> int:
         """Rows that went into the largest sort."""
         inputs = [

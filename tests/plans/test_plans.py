@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import re
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,13 +19,15 @@ from adapters.delivery_queue import PostgresDeliveryQueue
 from adapters.event_store import PostgresEventStore
 from adapters.memory.clock import FakeClock
 from adapters.postgres import Postgres
+from application.reads import Page
 from domain.networks import POLYGON, NetworkBook
 from projections.inbox_reads import InboxReads
 from projections.schema import ensure_schemas
 from projections.to_check_reads import ToCheckReads
 from projections.watchlist_reads import WatchListReads
 from tests.conftest import Databases
-from tests.plans.cases import CASES, ELSEWHERE, NOW, UNASKED, Case
+from tests.plans.case import Case
+from tests.plans.cases import CASES, ELSEWHERE, NOW, UNASKED
 from tests.plans.explaining import Explained, Explaining
 from tests.plans.rows import BIG, N, fill, id_of
 
@@ -94,13 +96,28 @@ def _wrongs(case: Case, found: Iterable[Explained]) -> list[str]:
     return wrongs
 
 
+def _found(answer: object, found: Iterable[Explained]) -> bool:
+    """Whether a call was answered with rows, or wrote some."""
+    return bool(answer.items) if isinstance(answer, Page) else any(one.gave for one in found)
+
+
+def _untold(case: Case, answer: object, found: Sequence[Explained]) -> list[str]:
+    """What a case asked in vain, or was not explained."""
+    if bool(found) is not case.asks:
+        return [f"{len(found)} statements were explained"]
+    if case.finds is not None and _found(answer, found) is not case.finds:
+        return ["found nothing" if case.finds else "found something"]
+    return []
+
+
 @pytest.mark.services
 async def test_every_query_reads_about_as_much_as_it_answers(explaining: Explaining) -> None:
     wrongs: dict[str, list[str]] = defaultdict(list)
     for case in CASES:
         explaining.found.clear()
-        await case.call(_reader(case, explaining))
-        for wrong in _wrongs(case, explaining.found):
+        answer = await case.call(_reader(case, explaining))
+        untold = _untold(case, answer, explaining.found)
+        for wrong in [*untold, *_wrongs(case, explaining.found)]:
             wrongs[f"{case.of.__name__}.{case.method}({case.what})"].append(wrong)
     told = "\n\n".join(f"{name}\n  " + "\n  ".join(each) for name, each in wrongs.items())
     assert not wrongs, f"{len(wrongs)} of {len(CASES)} calls\n{told}"

@@ -10,6 +10,7 @@ import pytest
 
 from adapters.event_store import PostgresEventStore
 from adapters.memory.clock import SeededIds
+from adapters.postgres import Postgres
 from application.deciders import PAYMENT
 from application.handling import Handler
 from application.ports import Batch, Context, StoreUnavailable, Stream, StreamAppend
@@ -24,6 +25,7 @@ from projections.payments import Payments
 from projections.progress import ProgressReads
 from projections.runner import ProjectionRunner
 from projections.watchlist import WatchList
+from tests.conftest import Migrated
 from tests.examples import CREATED, OBSERVED
 from tests.projections.conftest import Stage
 from tests.projections.history import History
@@ -167,6 +169,98 @@ async def test_a_second_runner_stands_by_and_takes_over(stage: Stage) -> None:
             await caught_up(stage)
             assert first.isdisjoint(await _leaders(stage))
     assert await shown(stage) == [UUID(int=1), UUID(int=2), UUID(int=3)]
+
+
+class Hanging:
+    """A log whose answers stop coming once `hangs`; not an error, not an end."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._store = stage.store
+        self.hangs = False
+        self._never = asyncio.Event()
+
+    async def read_facts(self, *, after: int, limit: int) -> Any:
+        if self.hangs:
+            await self._never.wait()
+        return await self._store.read_facts(after=after, limit=limit)
+
+
+async def test_a_leader_that_hangs_makes_way_for_the_standby(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "SILENCE_SECONDS_MAX", 1)
+    monkeypatch.setattr(runner, "HEARTBEAT_SECONDS", 0.1)
+    log: Any = Hanging(stage)
+    hanging = ProjectionRunner(stage.app, log, PROJECTIONS, None, stage.clock)
+    await append(stage, session_stream(1), created(1))
+    task = asyncio.create_task(hanging.run(asyncio.Event()))
+    await caught_up(stage)
+    first = await _leaders(stage)
+    async with running(stage.runner()):
+        log.hangs = True
+        await append(stage, session_stream(2), created(2))
+        await caught_up(stage)
+        assert first.isdisjoint(await _leaders(stage))
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_step_that_never_ends_is_given_up_and_begun_anew(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "STEP_SECONDS_MAX", 0.2)
+    log: Any = Hanging(stage)
+    alone = ProjectionRunner(stage.app, log, PROJECTIONS, None, stage.clock)
+    async with running(alone):
+        await append(stage, session_stream(1), created(1))
+        await caught_up(stage)
+        log.hangs = True
+        await asyncio.sleep(0.5)
+        log.hangs = False  # for who asks now; who asked before is never answered
+        await append(stage, session_stream(2), created(2))
+        await caught_up(stage)
+
+
+async def test_a_leader_with_nothing_to_do_is_heard_of_and_goes_on_leading(
+    stage: Stage, migrated: Migrated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "SILENCE_SECONDS_MAX", 1)
+    monkeypatch.setattr(runner, "HEARTBEAT_SECONDS", 0.2)
+    await append(stage, session_stream(1), created(1))
+    async with Postgres(migrated.app_dsn, name="test-leader", max_size=1) as own:
+        leader = ProjectionRunner(own, stage.store, PROJECTIONS, None, stage.clock)
+        async with running(leader):
+            await caught_up(stage)
+            first = await _leaders(stage)
+            async with running(stage.runner()):
+                await asyncio.sleep(2.5)
+                assert await _leaders(stage) == first
+        for setting in ("idle_session_timeout", "transaction_timeout", "synchronous_commit"):
+            async with own.connection() as connection:
+                shown = await (await connection.execute(f"SHOW {setting}".encode())).fetchone()
+            assert shown in {("0",), ("on",)}, f"{setting} is given back as it came"
+
+
+async def test_a_leader_stopped_in_the_middle_of_a_pipeline_lets_go_too(stage: Stage) -> None:
+    """The server owes it nothing, and counts no idle time while it awaits the rest."""
+    frozen = await stage.app.take()
+    try:
+        for setting in runner.SILENCES:
+            await frozen.execute(f"SET {setting} = '1s'".encode())
+        await frozen.commit()
+        pid = frozen.info.backend_pid
+        frozen.pgconn.enter_pipeline_mode()
+        for statement in (b"BEGIN", b"SELECT pg_advisory_xact_lock(1)"):
+            frozen.pgconn.send_query_params(statement, None)
+        frozen.pgconn.send_flush_request()
+        frozen.pgconn.flush()
+        there = "SELECT FROM pg_stat_activity WHERE pid = %s"
+        async with asyncio.timeout(4):
+            while await rows(stage, there, pid):
+                await asyncio.sleep(0.1)
+    finally:
+        await frozen.close()
+        await stage.app.give_back(frozen)
 
 
 async def _leaders(stage: Stage) -> set[int]:

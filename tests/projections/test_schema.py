@@ -14,7 +14,7 @@ from projections.payments import PAYMENTS, Payments
 from projections.rebuild import Order
 from projections.refunds import Refunds
 from projections.renewal import bring_up, renew
-from projections.runner import ProjectionRunner
+from projections.runner import LEADER_LOCKS, ProjectionRunner, leader_key
 from projections.schema import SchemaChanged, ensure_schemas
 from projections.switching import KeptBehind, NothingToSwitch, drop, switch_back
 from projections.table import Table
@@ -68,6 +68,10 @@ class PaymentsAgain(Payments):
     version = 4
 
 
+LED = """
+SELECT FROM pg_locks WHERE classid = %s AND objid = %s
+AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 NEWER = (PaymentsAgain(), *PROJECTIONS[1:])
 
 
@@ -116,14 +120,48 @@ async def test_a_version_with_other_columns_takes_the_place_of_the_view(
     assert len(await shown(stage)) == 1
     with pytest.raises(psycopg.errors.UndefinedTable):
         await rows(stage, "SELECT * FROM rm.payment_transfers")
-    async with working(stage.owner, ["payments"]) as connection:
-        with pytest.raises(KeptBehind, match="version 3"):
-            await switch_back(connection, stage.store, Leaner(), stage.clock, Order("ann", "no"))
     async with running(stage.runner()):
         await caught_up_in(stage, "rm_payments_v3")
-    async with working(stage.owner, ["payments"]) as connection:
-        await switch_back(connection, stage.store, Leaner(), stage.clock, Order("ann", "no"))
+        async with working(stage.owner, ["payments"]) as connection:
+            await switch_back(connection, stage.store, Leaner(), stage.clock, Order("ann", "no"))
     assert await rows(stage, "SELECT count(*) FROM rm.payment_transfers") == [(0,)]
+
+
+async def test_tables_of_another_version_are_shown_again_only_while_somebody_follows_them(
+    stage: Stage, migrated: Migrated
+) -> None:
+    async def back() -> None:
+        async with working(stage.owner, ["payments"]) as connection:
+            again, order = PaymentsAgain(), Order("ann", "no")
+            await switch_back(connection, stage.store, again, stage.clock, order)
+
+    await append(stage, session_stream(1), created(1))
+    await asyncio.to_thread(ensure_schemas, migrated.owner_dsn, NEWER)
+    await bring_up(stage.owner, stage.store, NEWER, stage.clock, Order("system:migrate"))
+    with pytest.raises(KeptBehind, match=r"version 3.*nobody"):
+        await back()
+    async with running(stage.runner()):
+        await caught_up_in(stage, "rm_payments_v3")
+    with pytest.raises(KeptBehind, match=r"version 3.*nobody"):  # though it lacks nothing
+        await back()
+    assert await shown_schema(stage) == "rm_payments_v4"
+    async with running(stage.runner()):
+        async with asyncio.timeout(5):
+            lock = (LEADER_LOCKS, leader_key("payments", 3))
+            while not await rows(stage, LED, *lock):
+                await asyncio.sleep(0.02)
+        await back()
+        await append(stage, session_stream(2), created(2))
+        await caught_up(stage)
+    assert await shown_schema(stage) == "rm_payments_v3"
+    assert len(await shown(stage)) == 2
+
+
+async def shown_schema(stage: Stage) -> str:
+    query = "SELECT schema FROM rm_admin.checkpoints WHERE name = 'payments' AND live"
+    ((schema,),) = await rows(stage, query)
+    assert isinstance(schema, str)
+    return schema
 
 
 async def caught_up_in(stage: Stage, schema: str) -> None:

@@ -3,21 +3,24 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
 
 from adapters.clock import SystemClock
+from adapters.event_store_read import RawEvent
 from application.deciders import DELIVERY, MERCHANT
 from application.handling import UnitOfWork
 from application.messages import Message
 from application.ports import Context, Recorded, StoreUnavailable
 from domain import commands as c
-from domain.events import Event, SessionCreated
+from domain.events import Event, EventUnknown, SessionCreated
 from domain.values import derived_id
 from tests.examples import MERCHANT_ID
 from tests.workers.webhook_rig import URL, Rig, caller, ready
+from workers import dispatcher
 from workers.dispatcher import BATCH_MAX, FOLLOWER, Dispatcher
 from workers.wakeup import DELIVERIES_DUE, LOG_HEAD
 
@@ -236,6 +239,66 @@ async def test_it_goes_on_by_itself_after_an_outage(running: Rig) -> None:
     await asyncio.sleep(0.1)
     running.store.outage = None
     await opened(running, 1, timeout_seconds=3)
+
+
+def become_newer(rig: Rig, position: int) -> RawEvent:
+    """Of a shape that only a newer release can read; gives the fact as it was."""
+    rows = rig.store.log.recorder.rows
+    raw = rows[position - 1]
+    assert raw is not None
+    rows[position - 1] = raw._replace(schema_version=99)
+    return raw
+
+
+async def test_a_fact_of_a_newer_release_is_waited_at_and_left_to_that_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dispatcher, "OUTAGE_PAUSE_SECONDS", 0.001)
+    rig = Rig(SystemClock())
+    await rig.register()
+    await rig.endpoint()
+    await rig.dispatch()
+    await rig.session()
+    at = await rig.store.head()
+    was = become_newer(rig, at)
+    stop = asyncio.Event()
+    with capture_logs() as logs:
+        task = asyncio.create_task(rig.new_dispatcher().run(stop))
+        await asyncio.sleep(0.1)
+        assert not task.done(), "it must wait, and not end"
+        stop.set()
+        await task
+    told = [each for each in logs if each["event"] == "dispatcher_is_outdated"]
+    assert len(told) == 1, "once, however long it waits"
+    assert told[0]["hint"] == dispatcher.REPLACE
+    rig.store.log.recorder.rows[at - 1] = was  # as the newer release reads it
+    rig.dispatcher = rig.new_dispatcher()
+    await rig.dispatch()
+    assert len(await rig.deliveries()) == 1
+
+
+async def test_a_merchant_with_a_fact_of_a_newer_release_parks_no_message(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rig.endpoint()
+    await rig.session()
+    upto = await rig.store.head()
+    await rig.endpoint(OTHER_URL)
+    was = become_newer(rig, upto + 1)
+    older = rig.new_dispatcher()
+    read_log = rig.store.read_log
+
+    async def not_so_far(*, after: int, limit: int) -> Sequence[Recorded[Event]]:
+        return await read_log(after=after, limit=min(limit, upto - after))
+
+    monkeypatch.setattr(rig.store, "read_log", not_so_far)
+    with pytest.raises(EventUnknown):
+        await older.dispatch()
+    monkeypatch.undo()
+    assert rig.checkpoints.parked == {}
+    rig.store.log.recorder.rows[upto] = was
+    await older.dispatch()
+    assert len(await rig.deliveries()) == 1
 
 
 async def test_without_endpoints_no_message_is_made() -> None:

@@ -4,11 +4,14 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from application.ports import Stream
 from application.reads import (
     WatchList,
 )
 from domain import events as e
+from projections import pages
 from tests.examples import (
     ASSET,
     AT,
@@ -193,6 +196,25 @@ async def test_a_delivery_shows_every_attempt_and_what_was_answered(reads: Given
     assert (second.attempt, second.at, second.error) == (2, won.at, None)
     assert second.response_excerpt == b""
     assert await reads.deliveries.attempts(UUID(int=404)) == []
+
+
+async def test_an_endpoint_of_somebody_else_has_no_page_and_no_next_one(
+    reads: Given, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many deliveries it has: that there is more would tell of them."""
+    monkeypatch.setattr(pages, "ROWS_WALKED_MAX", 3)
+    theirs = UUID(int=7)
+    for number in range(1, 9):
+        own = {"delivery_id": UUID(int=number), "endpoint_id": theirs}
+        opened = example(e.DeliveryOpened).model_copy(update=own)
+        await reads.append(Stream("webhook_delivery", UUID(int=number)), opened)
+    for merchant_id, mode, found in (
+        (MERCHANT_ID, "test", 5),
+        (UUID(int=0xBAD), "test", 0),
+        (MERCHANT_ID, "live", 0),
+    ):
+        page = await reads.deliveries.page(merchant_id, mode, endpoint_id=theirs, limit=5)  # type: ignore[arg-type]  # one of the two
+        assert (len(page.items), page.next_cursor is not None) == (found, found > 0)
 
 
 async def test_deliveries_are_listed_by_endpoint_and_status(reads: Given) -> None:
