@@ -20,7 +20,6 @@ from domain.payment import PaymentSession, Status
 from projections.database import Connections
 from projections.pages import (
     NEWER_FIELDS,
-    ROWS_WALKED_MAX,
     Lane,
     Listing,
     Where,
@@ -30,6 +29,9 @@ from projections.pages import (
 from projections.table import Row
 
 LANES_MAX = 96  # a page; above that rows are looked at one by one
+# Rows of a page that are found by their keys, each in a place of its own: at five million sessions
+# several times as dear as one that lies beside the last.
+KEYS_WALKED_MAX = 500
 AMOUNTS_MAX = 48  # different ones within a range that are merged
 STATUSES: tuple[str, ...] = get_args(Status)
 
@@ -50,7 +52,7 @@ _OF_OWN_ADDRESS = (
 _OF_PAYER = f"""
 SELECT {{columns}} FROM (
     SELECT session_id AS id, created_at, position FROM rm.payment_payers
-    WHERE {{where}} ORDER BY created_at DESC, position DESC LIMIT {ROWS_WALKED_MAX}
+    WHERE {{where}} ORDER BY created_at DESC, position DESC LIMIT {KEYS_WALKED_MAX}
 ) AS k CROSS JOIN LATERAL (
     SELECT session_id, state, version, updated_position, status, network, asset, due_units,
            merchant_reference, own_address
@@ -248,7 +250,7 @@ def _payer_lane(query: SessionQuery, payer: str) -> Lane:
     where.add("mode = %s", query.mode)
     where.add("payer = %s", payer)
     _in_window(where, query)
-    return Lane(where, select=_OF_PAYER)
+    return Lane(where, select=_OF_PAYER, walked_max=KEYS_WALKED_MAX)
 
 
 def _address_lanes(query: SessionQuery, address: str, base: Where) -> list[Lane]:
