@@ -38,6 +38,7 @@ async def test_every_kind_of_read_is_timed_beside_the_same_rows_by_key(
     assert said[-1] == ("kinds of read", len(taken), len(taken))
     told = reads.report(taken, 4_000, size, CONDITIONS)
     assert told.figure == max(reads.at(0.95, each.ours) for each in taken.values())
+    assert told.baseline is not None
     assert told.baseline > 0
     assert told.conditions["database_bytes"] > 4_000 * 1_500
     assert told.conditions["kinds"]["first page"]["rows_a_read"] == 20
