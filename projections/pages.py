@@ -122,7 +122,7 @@ async def fetch_page(
         query = sql.SQL("SELECT {} FROM ({}) AS lanes ORDER BY {} LIMIT %s").format(
             sql.SQL(listing.columns), rows, sql.SQL(listing.order)
         )
-        async with connections.connection() as connection:
+        async with connections.reading() as connection:
             found = await fetch(connection, query, [*arguments, size + 1])
         return _page(listing, found, size)
     return await _walk(connections, listing, possible, size, residual)
@@ -149,7 +149,7 @@ async def _walk(
         *(*residual.arguments, size + 1),
         *(size, most - 1),
     ]
-    async with connections.connection() as connection:
+    async with connections.reading() as connection:
         found = await fetch(connection, query, given)
     matching = [row[1:] for row in found if row[0]]
     if len(matching) > size:

@@ -110,7 +110,7 @@ class PaymentReads:
         self._connections = connections
 
     async def find(self, session_id: UUID) -> SessionRow | None:
-        async with self._connections.connection() as connection:
+        async with self._connections.reading() as connection:
             cursor = await connection.execute(f"{_SELECT} WHERE session_id = %s", (session_id,))
             row = await cursor.fetchone()
         return None if row is None else _session_row(row)[0]
@@ -188,22 +188,22 @@ class PaymentReads:
         return lanes
 
     async def _rows(self, statement: str, given: Mapping[str, object]) -> list[Row]:
-        async with self._connections.connection() as connection:
+        async with self._connections.reading() as connection:
             cursor = await connection.execute(statement, given, prepare=False)
             return await cursor.fetchall()
 
     async def due_to_expire(self, now: datetime, limit: int, *, network: str) -> Sequence[UUID]:
-        async with self._connections.connection() as connection:
+        async with self._connections.reading() as connection:
             cursor = await connection.execute(_DUE, (network, now, limit))
             return [row[0] for row in await cursor.fetchall()]
 
     async def expects(self, network: str) -> bool:
-        async with self._connections.connection() as connection:
+        async with self._connections.reading() as connection:
             cursor = await connection.execute(_EXPECTS, (network,))
             return await cursor.fetchone() is not None
 
     async def opened_since(self, network: str, not_expired_at: datetime) -> datetime | None:
-        async with self._connections.connection() as connection:
+        async with self._connections.reading() as connection:
             cursor = await connection.execute(_OPENED_SINCE, (network, not_expired_at - _HOUR))
             row = await cursor.fetchone()
             return None if row is None else row[0]
