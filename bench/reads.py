@@ -14,7 +14,8 @@ Shapes  one merchant has 60 % of all sessions, and is the one who asks; one paye
         same exchange; requests come one after the other. A page that is empty and says that
         there is more is followed to the first row, each request counted by itself; a read that
         finds nothing is counted as empty, and then the goal is missed.
-Units   milliseconds
+Units   milliseconds; CPU of the API and of PostgreSQL a request, the bare reads' included, says
+        more than the wall where others use the machine
 Errors  DiskTooSmall
 """
 
@@ -37,11 +38,13 @@ from typing import Any
 from uuid import UUID
 
 import aiohttp
+import psutil  # type: ignore[import-untyped]  # the package ships no type hints
 import psycopg
 from rich.console import Console
 
 from adapters import migrate
 from bench import rig
+from bench.load_beside import server_cpu_seconds
 from bench.progress import Steps
 from bench.read_kinds import Kind, Own, kinds, session_id
 from bench.read_rows import BIG, DISK_BYTES_PER_SESSION, fill, give_key, is_filled, size_bytes
@@ -71,6 +74,8 @@ class Taken:
     rows: int = 0
     reads: int = 0
     empty: int = 0  # followed to their end without a row
+    api_cpu: float = 0.0  # seconds, of all requests
+    server_cpu: float = 0.0  # the bare reads' included
 
 
 # ---------------------------------------------------------------- asking
@@ -125,7 +130,20 @@ def _after(path: str, cursor: str) -> str:
     return f"{asked}{'&' if '?' in asked else '?'}cursor={cursor}"
 
 
-async def _ask_all(reader: Reader, own: list[Own], count: int, told: Progress) -> dict[str, Taken]:
+Spent = Callable[[], tuple[float, float]]  # CPU seconds of the API and of PostgreSQL so far
+
+
+def _spent(api: int, data: Path) -> Spent:
+    def spent() -> tuple[float, float]:
+        times = psutil.Process(api).cpu_times()
+        return times.user + times.system, server_cpu_seconds(data)
+
+    return spent
+
+
+async def _ask_all(
+    reader: Reader, own: list[Own], count: int, told: Progress, spent: Spent
+) -> dict[str, Taken]:
     rng = random.Random(SEED)
     taken: dict[str, Taken] = {}
     asked = kinds(count)
@@ -135,8 +153,13 @@ async def _ask_all(reader: Reader, own: list[Own], count: int, told: Progress) -
         for each in of[:WARM]:
             await reader.read(kind, each, Taken())
         taken[name] = Taken()
+        before = spent()
         for each in itertools.islice(itertools.cycle(of), WARM, WARM + REQUESTS):
             await reader.read(kind, each, taken[name])
+        after = spent()
+        taken[name].api_cpu, taken[name].server_cpu = (
+            ended - begun for begun, ended in zip(before, after, strict=True)
+        )
         told("kinds of read", number, len(asked))
     return taken
 
@@ -191,12 +214,13 @@ async def measure(
         headers = {"Authorization": f"Bearer {key}"}
         dsn = migrate.role_dsn(running.admin, migrate.APP)
         async with (
-            rig.process("api", environment, folder),
+            rig.process("api", environment, folder) as api,
             aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=headers) as http,
             await psycopg.AsyncConnection.connect(dsn, autocommit=True) as bare,
         ):
             await _until_ready(http)
-            return await _ask_all(Reader(http, bare), own, count, told), size
+            spent = _spent(api.pid, (folder / "postgres").resolve() / "data")
+            return await _ask_all(Reader(http, bare), own, count, told, spent), size
 
 
 # ---------------------------------------------------------------- what it says
@@ -216,6 +240,8 @@ def figures(taken: Taken) -> dict[str, float]:
         "bare_p95": at(0.95, taken.bare),
         "rows_a_read": round(taken.rows / taken.reads, 1),
         "requests_a_read": round(len(taken.ours) / taken.reads, 2),
+        "api_cpu_ms": round(taken.api_cpu / len(taken.ours) * 1e3, 2),
+        "postgresql_cpu_ms": round(taken.server_cpu / len(taken.ours) * 1e3, 2),
     }
 
 
@@ -292,12 +318,12 @@ def main() -> None:
             shutil.rmtree(folder, ignore_errors=True)
     conditions["seconds_in_all"] = steps.seconds
     if not given.json:
-        names = ("p50", "p95", "p99", "bare_p50", "bare_p95", "rows_a_read")
+        names = ("p50", "p95", "bare_p95", "api_cpu_ms", "postgresql_cpu_ms", "rows_a_read")
         rows = [
             (kind, *(f"{figures(each)[name]:.1f}" for name in names))
             for kind, each in taken.items()
         ]
-        titles = ("", "p50", "p95", "p99", "bare p50", "bare p95", "rows")
+        titles = ("", "p50", "p95", "bare p95", "API CPU", "SQL CPU", "rows")
         show("Reads, milliseconds", titles, rows)
     finish(report(taken, given.sessions, size, conditions), as_json=given.json)
 

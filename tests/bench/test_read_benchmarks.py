@@ -42,6 +42,8 @@ async def test_every_kind_of_read_is_timed_beside_the_same_rows_by_key(
     assert told.baseline > 0
     assert told.conditions["database_bytes"] > 4_000 * 1_500
     assert told.conditions["kinds"]["first page"]["rows_a_read"] == 20
+    assert sum(each.api_cpu for each in taken.values()) > 0
+    assert sum(each.server_cpu for each in taken.values()) > 0
 
 
 def test_a_read_that_finds_nothing_reaches_no_goal() -> None:
