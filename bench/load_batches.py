@@ -9,9 +9,17 @@ from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from bench.load_templates import BatchForm, Counters, Form, Op, ShopState, Values
+from bench.load_templates import (
+    BatchForm,
+    Counters,
+    Form,
+    Op,
+    ShopState,
+    Values,
+    dashed,
+    derived_hex,
+)
 from bench.load_world import Token
-from domain.values import derived_id
 
 
 class Gap(NamedTuple):
@@ -116,11 +124,11 @@ def _entry_id(
     kind: str, stream: int, version: str, values: Values, shop: ShopState, counters: Counters
 ) -> str:
     del shop, counters
-    return str(derived_id("journal_entry", kind, values[stream], version))
+    return dashed(derived_hex("journal_entry", kind, values[stream], version))
 
 
 def _entry_id_counted(
     kind: str, stream: int, version: int, values: Values, shop: ShopState, counters: Counters
 ) -> str:
     del shop, counters
-    return str(derived_id("journal_entry", kind, values[stream], str(values[version])))
+    return dashed(derived_hex("journal_entry", kind, values[stream], str(values[version])))

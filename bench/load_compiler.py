@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
-from uuid import UUID
 
 from adapters.event_store_books import Leg
 from adapters.event_store_read import RawEvent
@@ -26,12 +25,13 @@ from bench.load_templates import (
     Template,
     Values,
     block_of,
+    dashed,
+    derived_hex,
     text_of,
 )
 from bench.load_world import SHARED_VERSION, Token, World, Written, moment_text
 from domain.events import DeliveryOpened, JournalEntryPosted
 from domain.networks import KNOWN_NETWORKS
-from domain.values import derived_id
 
 _CONSTANT = frozenset(token.address for network in KNOWN_NETWORKS for token in network.tokens)
 _TOKEN = re.compile(
@@ -210,7 +210,7 @@ class Compiler:
                 return self._once(text, self._randomly(32, str))
             case "dashed":
                 digits = self._once(of[0], self._randomly(32, str))
-                return self._once(text, lambda t: _dashed(t.values[digits]))
+                return self._once(text, lambda t: dashed(t.values[digits]))
             case "hash":
                 return self._once(text, self._randomly(64, "0x".__add__))
             case "address":
@@ -246,13 +246,13 @@ class Compiler:
         chain_id, tx_hash, _ = of
         tx = self._value(tx_hash, self._tokens[tx_hash])
 
-        def make(telling: Telling) -> UUID:
-            return derived_id("onchain_transfer", f"{chain_id}:{telling.values[tx]}:1")
+        def make(telling: Telling) -> str:
+            return derived_hex("onchain_transfer", f"{chain_id}:{telling.values[tx]}:1")
 
         made = self._once(("transfer", tx_hash), make)
         if kind == "transfer_dashed":
-            return self._once((kind, tx_hash), lambda t: str(t.values[made]))
-        return self._once((kind, tx_hash), lambda t: t.values[made].hex)
+            return self._once((kind, tx_hash), lambda t: dashed(t.values[made]))
+        return made
 
     def _report_digest(self, text: str, of: tuple[Any, ...]) -> int:
         kind, chain_id, tx_hash, block_hash = of
@@ -270,15 +270,15 @@ class Compiler:
         message_id = self._deliveries[text]
         pieces = self.parts(message_id)
 
-        def make(telling: Telling) -> UUID:
+        def make(telling: Telling) -> str:
             values = telling.values
             message = "".join(p if isinstance(p, str) else values[p.place] for p in pieces)
-            return derived_id("webhook_delivery", message, values[ENDPOINT_HEX])
+            return derived_hex("webhook_delivery", message, values[ENDPOINT_HEX])
 
         made = self._once(("delivery", message_id), make)
         if "-" in text:
-            return self._once(text, lambda t: str(t.values[made]))
-        return self._once(text, lambda t: t.values[made].hex)
+            return self._once(text, lambda t: dashed(t.values[made]))
+        return made
 
     # ------------------------------------------------------------ values
 
@@ -304,11 +304,6 @@ class Literal(Compiler):
 
     def parts(self, text: str) -> list[Part]:
         return [text]
-
-
-def _dashed(digits: str) -> str:
-    parts = (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])
-    return "-".join(parts)
 
 
 def _variant(digits: str) -> str:

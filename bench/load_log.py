@@ -11,11 +11,13 @@ Units   microseconds since 1970; sessions per second of the time told
 """
 
 import itertools
+from bisect import bisect
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from random import Random
+from typing import TypeVar
 
 from bench.load_compiler import Compiler, Literal
 from bench.load_stories import CENT, REFUNDING, STORIES, TOP_UP, TOP_UP_CENTS, Scene, Story
@@ -35,6 +37,7 @@ from bench.load_templates import (
 from bench.load_world import Shop, World
 from domain.networks import KNOWN_NETWORKS, Network
 
+T = TypeVar("T")
 CHUNK_EVENTS = 20_000
 # Not a whole second: only blocks have such moments (bench/load_compiler.py).
 BEGUN_AT = datetime(2026, 11, 2, 8, 0, 0, 123_457, tzinfo=UTC)
@@ -118,8 +121,8 @@ class Library:
         ]
 
     def pick(self, random: Random) -> "Told":
-        (story,) = random.choices(self._stories, cum_weights=self._shares)
-        (place,) = random.choices(self._told[story], cum_weights=self._places)
+        story = chosen(random, self._stories, self._shares)
+        place = chosen(random, self._told[story], self._places)
         return place[int(random.random() * self._prices)]
 
 
@@ -204,7 +207,7 @@ class Log:
         whole, part = divmod(self._plan.sessions_per_second, 1)
         for _ in range(int(whole) + (random.random() < part)):
             told = self._library.pick(random)
-            (shop,) = random.choices(self._shops, cum_weights=self._weights)
+            shop = chosen(random, self._shops, self._weights)
             if told.story in REFUNDING:
                 left = shop.promised[told.asset] = shop.promised[told.asset] - told.units
                 if left < TOP_UP_CENTS * CENT // 2:
@@ -249,6 +252,11 @@ class Log:
             chunk.postings.append(form.postings.filled(values))
         chunk.events += form.rows
         self._head = head + form.rows
+
+
+def chosen(random: Random, among: Sequence[T], shares: Sequence[float]) -> T:
+    """One of them, by what the shares add up to; random.choices() takes three times as long."""
+    return among[bisect(shares, random.random() * shares[-1], 0, len(shares) - 1)]
 
 
 def _micros(moment: datetime) -> int:

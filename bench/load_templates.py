@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from application.deciders import float_id
 from bench.load_world import MODE, Shop
+from domain import values
 from domain.networks import KNOWN_NETWORKS
 
 MICROS = 1_000_000
@@ -115,7 +116,22 @@ class Template:
         return telling
 
 
-# ---------------------------------------------------------------- texts of moments and blocks
+# ---------------------------------------------------------------- texts of ids, moments and blocks
+
+_DERIVED = hashlib.sha1(values._NAMESPACE.bytes, usedforsecurity=False)  # noqa: SLF001 - see below
+
+
+def derived_hex(*parts: str) -> str:
+    """`domain.values.derived_id(*parts).hex` in a quarter of its time; a test holds them equal."""
+    digest = _DERIVED.copy()
+    digest.update("\x1f".join(parts).encode())
+    found = digest.hexdigest()
+    variant = "89ab"[int(found[16], 16) & 3]
+    return f"{found[:12]}5{found[13:16]}{variant}{found[17:32]}"
+
+
+def dashed(digits: str) -> str:
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 @lru_cache(maxsize=MINUTES_KEPT_MAX)

@@ -204,7 +204,8 @@ def operate(admin: str, table: str) -> Windows:
 def worst_ms(laps: Sequence[Lap], window: Lap) -> float:
     begun, ended = window
     during = [last - first for first, last in laps if first <= ended and last >= begun]
-    return round(max(during, default=0.0) * 1_000, 1)
+    assert during, "no append was under way: nothing was measured"
+    return round(max(during) * 1_000, 1)
 
 
 def take(run: Callable[[str, Connection], None], dsn: str, admin: str, table: str) -> Taken:

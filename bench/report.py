@@ -9,6 +9,7 @@ Shapes  figure, unit   what was measured
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
@@ -29,11 +30,16 @@ PAGE_BYTES = 8_192
 class Report:
     figure: float
     unit: str
-    baseline: float
-    ratio: float
+    baseline: float | None  # None where there was none to measure; then no goal is reached
+    ratio: float | None
     goal: str
     met: bool
     conditions: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        """A goal is reached by what was measured: by numbers, beside a baseline."""
+        measured = (self.figure, self.baseline, self.ratio)
+        assert not self.met or all(x is not None and math.isfinite(x) for x in measured), self
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
@@ -48,7 +54,8 @@ def finish(report: Report, *, as_json: bool) -> None:
         return
     verdict = "[green]reached[/green]" if report.met else "[red]missed[/red]"
     console = Console()
-    console.print(f"{report.figure:,.0f} {report.unit}, {report.ratio:.1f} x the baseline")
+    beside = "no baseline" if report.ratio is None else f"{report.ratio:.1f} x the baseline"
+    console.print(f"{report.figure:,.0f} {report.unit}, {beside}")
     console.print(f"Goal {verdict}: {report.goal}")
 
 

@@ -13,3 +13,7 @@ class Connections(Protocol):
     def connection(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """Lend a connection in no transaction; commit at the end, roll back on an error."""
         ...
+
+    def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """Lend one for single statements, each by itself: no BEGIN and COMMIT around them."""
+        ...

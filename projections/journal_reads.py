@@ -11,7 +11,7 @@ class JournalReads:
         self._connections = connections
 
     async def trial_balance(self) -> Sequence[TrialBalance]:
-        async with self._connections.connection() as connection:
+        async with self._connections.reading() as connection:
             cursor = await connection.execute(
                 "SELECT asset, sum(debits), sum(credits) FROM rm.balances "
                 "GROUP BY asset ORDER BY asset"
@@ -22,7 +22,7 @@ class JournalReads:
         ]
 
     async def balances(self) -> Sequence[AccountBalance]:
-        async with self._connections.connection() as connection:
+        async with self._connections.reading() as connection:
             cursor = await connection.execute(
                 "SELECT account, asset, debits, credits FROM rm.balances ORDER BY account, asset"
             )

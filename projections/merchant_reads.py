@@ -12,7 +12,7 @@ class ApiKeyReads:
     async def holder(self, key_hash: str) -> KeyHolder | None:
         if has_nul(key_hash):
             return None
-        async with self._connections.connection() as connection:
+        async with self._connections.reading() as connection:
             cursor = await connection.execute(
                 "SELECT key_id, merchant_id, mode, scopes FROM rm.api_keys "
                 "WHERE key_hash = %s AND NOT revoked",

@@ -3,9 +3,9 @@
 Shapes  A Lane is rows that an index gives in the order of the page. A page merges its lanes and
         reads one row more than it gives: whether there is a next page costs nothing else.
         Conditions that no lane's index answers are `residual`: they are looked at row by row, in
-        at most ROWS_WALKED_MAX rows a page. Where that is not enough the page is short, perhaps
-        empty, and its cursor goes on from the last row that was looked at. So a page costs the
-        same however large the table is, and whatever is asked.
+        at most ROWS_WALKED_MAX rows a page, fewer where a lane says so. Where that is not enough
+        the page is short, perhaps empty, and its cursor goes on from the last row that was looked
+        at. So a page costs the same however large the table is, and whatever is asked.
         Conditions are SQL with one %s and its argument.
 Errors  CursorMalformed. Text that no row can hold (a NUL) matches nothing, as it should.
 """
@@ -23,6 +23,20 @@ from projections.table import Row
 
 T = TypeVar("T")
 ROWS_WALKED_MAX = 1_000  # a page; in the memory of the server this is a few milliseconds
+# Rows are walked as far as either reader of `walked` asks: to the one more than a page that
+# matches, or, where there are not so many, to the end of the walk.
+_WALK: Final = """
+WITH walked AS MATERIALIZED (SELECT * FROM ({rows}) AS lanes ORDER BY {order} LIMIT %s),
+found AS MATERIALIZED (
+    SELECT {columns} FROM walked WHERE {residual} ORDER BY {order} LIMIT %s
+)
+SELECT true AS matches, {columns} FROM found
+UNION ALL (
+    SELECT false, {columns} FROM walked WHERE NOT EXISTS (SELECT FROM found OFFSET %s)
+    ORDER BY {order} OFFSET %s LIMIT 1
+)
+ORDER BY matches DESC, {order}
+"""
 # A state may have been written by a newer release, which runs beside this one for a while.
 NEWER_FIELDS: Final = "ignore"
 
@@ -83,6 +97,7 @@ class Lane:
     where: Where
     # Where the rows are not found in the listing's own source: SQL with {columns} and {where}.
     select: LiteralString | None = None
+    walked_max: int | None = None  # fewer than ROWS_WALKED_MAX, where each costs more
 
     def statement(self, listing: Listing[Any]) -> sql.Composed:
         form = sql.SQL("SELECT {columns} FROM {source} WHERE {where}")
@@ -107,29 +122,39 @@ async def fetch_page(
         query = sql.SQL("SELECT {} FROM ({}) AS lanes ORDER BY {} LIMIT %s").format(
             sql.SQL(listing.columns), rows, sql.SQL(listing.order)
         )
-        async with connections.connection() as connection:
+        async with connections.reading() as connection:
             found = await fetch(connection, query, [*arguments, size + 1])
         return _page(listing, found, size)
-    rows, arguments = _merged(listing, possible, ROWS_WALKED_MAX)
-    walked = sql.SQL("(SELECT * FROM ({}) AS lanes ORDER BY {} LIMIT %s) AS walked").format(
-        rows, sql.SQL(listing.order)
+    return await _walk(connections, listing, possible, size, residual)
+
+
+async def _walk(
+    connections: Connections,
+    listing: Listing[T],
+    lanes: Sequence[Lane],
+    size: int,
+    residual: Where,
+) -> Page[T]:
+    """One statement, so that what was found and where the walk ended are of the same moment."""
+    most = min([ROWS_WALKED_MAX, *(lane.walked_max for lane in lanes if lane.walked_max)])
+    rows, arguments = _merged(listing, lanes, most)
+    query = sql.SQL(_WALK).format(
+        rows=rows,
+        columns=sql.SQL(listing.columns),
+        order=sql.SQL(listing.order),
+        residual=residual.clause(),
     )
-    given = [*arguments, ROWS_WALKED_MAX]
-    async with connections.connection() as connection, connection.transaction():
-        # Both statements look at the same rows: one that leaves its lane in between would let
-        # `last` lie beyond what was looked at.
-        await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        query = sql.SQL("SELECT {} FROM {} WHERE {} ORDER BY {} LIMIT %s").format(
-            sql.SQL(listing.columns), walked, residual.clause(), sql.SQL(listing.order)
-        )
-        found = await fetch(connection, query, [*given, *residual.arguments, size + 1])
-        if len(found) > size:
-            return _page(listing, found, size)
-        query = sql.SQL("SELECT {} FROM {} ORDER BY {} OFFSET %s LIMIT 1").format(
-            sql.SQL(listing.columns), walked, sql.SQL(listing.order)
-        )
-        last = await fetch(connection, query, [*given, ROWS_WALKED_MAX - 1])
-    return _walked_page(listing, found, last)
+    given = [
+        *(*arguments, most),
+        *(*residual.arguments, size + 1),
+        *(size, most - 1),
+    ]
+    async with connections.reading() as connection:
+        found = await fetch(connection, query, given)
+    matching = [row[1:] for row in found if row[0]]
+    if len(matching) > size:
+        return _page(listing, matching, size)
+    return _walked_page(listing, matching, [row[1:] for row in found if not row[0]])
 
 
 def _merged(
@@ -158,8 +183,7 @@ def _walked_page(listing: Listing[T], rows: Sequence[Row], last: Sequence[Row]) 
     if not last:
         return Page(tuple(item for item, _ in items), None)
     _, end = listing.read(last[0])
-    # Looked for a moment later: what lies beyond it is for the next page to give.
-    return Page(tuple(item for item, place in items if place >= end), cursor_of(*end))
+    return Page(tuple(item for item, _ in items), cursor_of(*end))
 
 
 async def fetch(

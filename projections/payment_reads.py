@@ -20,7 +20,6 @@ from domain.payment import PaymentSession, Status
 from projections.database import Connections
 from projections.pages import (
     NEWER_FIELDS,
-    ROWS_WALKED_MAX,
     Lane,
     Listing,
     Where,
@@ -30,6 +29,9 @@ from projections.pages import (
 from projections.table import Row
 
 LANES_MAX = 96  # a page; above that rows are looked at one by one
+# Rows of a page that are found by their keys, each in a place of its own: at five million sessions
+# several times as dear as one that lies beside the last.
+KEYS_WALKED_MAX = 500
 AMOUNTS_MAX = 48  # different ones within a range that are merged
 STATUSES: tuple[str, ...] = get_args(Status)
 
@@ -50,7 +52,7 @@ _OF_OWN_ADDRESS = (
 _OF_PAYER = f"""
 SELECT {{columns}} FROM (
     SELECT session_id AS id, created_at, position FROM rm.payment_payers
-    WHERE {{where}} ORDER BY created_at DESC, position DESC LIMIT {ROWS_WALKED_MAX}
+    WHERE {{where}} ORDER BY created_at DESC, position DESC LIMIT {KEYS_WALKED_MAX}
 ) AS k CROSS JOIN LATERAL (
     SELECT session_id, state, version, updated_position, status, network, asset, due_units,
            merchant_reference, own_address
@@ -108,7 +110,7 @@ class PaymentReads:
         self._connections = connections
 
     async def find(self, session_id: UUID) -> SessionRow | None:
-        async with self._connections.connection() as connection:
+        async with self._connections.reading() as connection:
             cursor = await connection.execute(f"{_SELECT} WHERE session_id = %s", (session_id,))
             row = await cursor.fetchone()
         return None if row is None else _session_row(row)[0]
@@ -186,22 +188,22 @@ class PaymentReads:
         return lanes
 
     async def _rows(self, statement: str, given: Mapping[str, object]) -> list[Row]:
-        async with self._connections.connection() as connection:
+        async with self._connections.reading() as connection:
             cursor = await connection.execute(statement, given, prepare=False)
             return await cursor.fetchall()
 
     async def due_to_expire(self, now: datetime, limit: int, *, network: str) -> Sequence[UUID]:
-        async with self._connections.connection() as connection:
+        async with self._connections.reading() as connection:
             cursor = await connection.execute(_DUE, (network, now, limit))
             return [row[0] for row in await cursor.fetchall()]
 
     async def expects(self, network: str) -> bool:
-        async with self._connections.connection() as connection:
+        async with self._connections.reading() as connection:
             cursor = await connection.execute(_EXPECTS, (network,))
             return await cursor.fetchone() is not None
 
     async def opened_since(self, network: str, not_expired_at: datetime) -> datetime | None:
-        async with self._connections.connection() as connection:
+        async with self._connections.reading() as connection:
             cursor = await connection.execute(_OPENED_SINCE, (network, not_expired_at - _HOUR))
             row = await cursor.fetchone()
             return None if row is None else row[0]
@@ -248,7 +250,7 @@ def _payer_lane(query: SessionQuery, payer: str) -> Lane:
     where.add("mode = %s", query.mode)
     where.add("payer = %s", payer)
     _in_window(where, query)
-    return Lane(where, select=_OF_PAYER)
+    return Lane(where, select=_OF_PAYER, walked_max=KEYS_WALKED_MAX)
 
 
 def _address_lanes(query: SessionQuery, address: str, base: Where) -> list[Lane]:

@@ -24,7 +24,7 @@ class RefundReads:
         self._connections = connections
 
     async def find(self, refund_id: UUID) -> RefundRow | None:
-        async with self._connections.connection() as connection:
+        async with self._connections.reading() as connection:
             cursor = await connection.execute(f"{_SELECT} WHERE refund_id = %s", (refund_id,))
             row = await cursor.fetchone()
         return None if row is None else _refund_row(row)[0]
@@ -52,7 +52,7 @@ class RefundReads:
         return await fetch_page(self._connections, _OF_MERCHANT, [Lane(where)], limit, residual)
 
     async def unfinished(self, limit: int) -> Sequence[UUID]:
-        async with self._connections.connection() as connection:
+        async with self._connections.reading() as connection:
             cursor = await connection.execute(
                 "SELECT refund_id FROM rm.refunds WHERE status NOT IN ('completed', 'failed') "
                 "ORDER BY position LIMIT %s",

@@ -32,7 +32,7 @@ class ToCheckReads:
         self._networks = networks
 
     async def awaiting(self, network: str, limit: int) -> Sequence[WatchedAddress]:
-        async with self._connections.connection() as connection:
+        async with self._connections.reading() as connection:
             cursor = await connection.execute(_AWAITING, (network, limit))
             rows = await cursor.fetchall()
         return [WatchedAddress(address, "payment_session", since) for address, since in rows]
@@ -41,7 +41,7 @@ class ToCheckReads:
         self, network: str, position: int, limit: int
     ) -> tuple[Sequence[WatchedAddress], int]:
         mode = self._networks.get(network).mode
-        async with self._connections.connection() as connection:
+        async with self._connections.reading() as connection:
             cursor = await connection.execute(_BELOW, (mode, position or POSITION_MAX, limit + 1))
             rows = await cursor.fetchall()
         chosen, more = rows[:limit], len(rows) > limit

@@ -73,16 +73,9 @@ class WatchListReads:
         return await self._owners(mode, asked)
 
     async def _owners(self, mode: Mode, addresses: list[str]) -> dict[str, AddressOwner]:
-        async with self._connections.connection() as connection:
-            # One statement needs no transaction: settlement asks for every batch, and its
-            # BEGIN and COMMIT would cost twice what the answer does.
-            await connection.set_autocommit(True)
-            try:
-                cursor = await connection.execute(_OWNERS, (mode, addresses))
-                rows = await cursor.fetchall()
-            finally:
-                if not connection.closed:
-                    await connection.set_autocommit(False)
+        async with self._connections.reading() as connection:
+            cursor = await connection.execute(_OWNERS, (mode, addresses))
+            rows = await cursor.fetchall()
         return {
             address: AddressOwner(purpose=purpose, subject_id=subject_id, merchant_id=merchant_id)
             for address, purpose, subject_id, merchant_id in rows
@@ -106,7 +99,7 @@ class WatchListReads:
 
     async def _refresh(self, mode: Mode, watched: _Watched) -> bool:
         """One statement; whether there may be more to read."""
-        async with self._connections.connection() as connection:
+        async with self._connections.reading() as connection:
             cursor = await connection.execute(_NEW, (mode, watched.position, CHANGES_MAX))
             row = await cursor.fetchone()
         assert row is not None

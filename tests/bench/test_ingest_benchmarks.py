@@ -1,5 +1,6 @@
 """The benchmarks of ingestion run to their end at a tiny size, and count what they say."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,8 +29,12 @@ async def test_a_block_is_timed_to_its_last_event(
 ) -> None:
     monkeypatch.setattr(block_parts, "QUIET_SECONDS", 0.5)
     monkeypatch.setattr(block, "WARM", 2)
-    taken = await block.measure(server_folder, observed=3, confirmed=2)
-    told = block.report(taken, CONDITIONS)
+    taken, tail = await block.measure(server_folder, observed=3, confirmed=2)
+    told = block.report(taken, tail, CONDITIONS)
+    assert tail.clean
+    assert tail.seen >= 5 * block.PAYMENTS
+    missed = replace(tail, missed=1)
+    assert not block.report(taken, missed, CONDITIONS).met
     assert [len(taken[kind].total) for kind in ("observed", "confirmed", "web3")] == [3, 2, 2]
     for kind in ("observed", "confirmed"):
         parts = taken[kind].parts

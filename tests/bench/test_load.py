@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from random import Random
 from typing import Any
 from uuid import UUID
 
@@ -267,3 +268,19 @@ def test_moments_are_written_as_pydantic_writes_them() -> None:
     ):
         text = load_templates.text_of((at - load_templates.EPOCH) // load_templates.MICROSECOND)
         assert e.SessionCancelled(at=at).model_dump_json() == f'{{"at":"{text}"}}'
+
+
+def test_ids_are_derived_as_the_domain_derives_them() -> None:
+    for number in range(200):
+        parts = ("onchain_transfer", f"31337:0x{number:064x}:1")
+        found = load_templates.derived_hex(*parts)
+        assert found == derived_id(*parts).hex
+        assert load_templates.dashed(found) == str(derived_id(*parts))
+
+
+def test_what_is_picked_is_picked_as_often_as_its_share() -> None:
+    shares = [6, 9, 10]
+    one, two = Random(1), Random(1)
+    for _ in range(1_000):
+        (expected,) = one.choices("abc", cum_weights=shares)
+        assert load_log.chosen(two, "abc", shares) == expected

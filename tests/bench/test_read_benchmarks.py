@@ -1,34 +1,86 @@
 """The benchmarks of reads and of lag run to their end at a tiny size, and count what they say."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
-from bench import lag, read_rows, read_samples, reads
+from bench import lag, read_kinds, read_rows, read_samples, reads
+from bench.tail import TailReport
 
 pytestmark = pytest.mark.services
 CONDITIONS = {"cores": 2}
 
 
 async def _loading(admin: str, count: int) -> None:
-    await asyncio.to_thread(read_rows.fill, admin, count, lambda _: None)
+    await asyncio.to_thread(read_rows.fill, admin, count, lambda *_: None)
 
 
 async def test_every_kind_of_read_is_timed_beside_the_same_rows_by_key(
     server_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(read_samples, "SAMPLES", 200)
-    monkeypatch.setattr(read_rows, "SAMPLES", 200)
+    monkeypatch.setattr(read_samples, "SAMPLES", 1_000)
+    monkeypatch.setattr(read_rows, "SAMPLES", 1_000)
     monkeypatch.setattr(reads, "REQUESTS", 3)
     monkeypatch.setattr(reads, "WARM", 1)
-    monkeypatch.setattr(read_rows, "CHUNK_ROWS", 700)
-    taken = await reads.measure(server_folder, 2_000, _loading)
-    assert taken.keys() == reads.kinds(2_000).keys()
-    assert all(len(each.ours) == len(each.bare) == 3 for each in taken.values())
-    told = reads.report(taken, 2_000, CONDITIONS)
+    monkeypatch.setattr(read_rows, "CHUNK_ROWS", 1_700)
+    said: list[tuple[str, int, int]] = []
+    taken, size = await reads.measure(
+        server_folder, 4_000, _loading, lambda *told: said.append(told)
+    )
+    assert taken.keys() == read_kinds.kinds(4_000).keys()
+    assert all(each.reads == 3 for each in taken.values())
+    assert all(len(each.ours) == len(each.bare) >= 3 for each in taken.values())
+    # Of the rarest there is one in a thousand.
+    assert {name for name, each in taken.items() if each.empty} <= {"payer and status, rare"}
+    assert said[-1] == ("kinds of read", len(taken), len(taken))
+    told = reads.report(taken, 4_000, size, CONDITIONS)
     assert told.figure == max(reads.at(0.95, each.ours) for each in taken.values())
+    assert told.baseline is not None
     assert told.baseline > 0
+    assert told.conditions["database_bytes"] > 4_000 * 1_500
+    assert told.conditions["kinds"]["first page"]["rows_a_read"] == 20
+    assert sum(each.api_cpu for each in taken.values()) > 0
+    assert sum(each.server_cpu for each in taken.values()) > 0
+
+
+def test_a_read_that_finds_nothing_reaches_no_goal() -> None:
+    found = reads.Taken(ours=[1.0], bare=[1.0], rows=1, reads=1)
+    nothing = reads.Taken(ours=[1.0], bare=[1.0], reads=1, empty=1)
+    assert reads.report({"a": found}, 9, 9, CONDITIONS).met
+    told = reads.report({"a": found, "b": nothing}, 9, 9, CONDITIONS)
+    assert not told.met
+    assert told.conditions["found_nothing"] == {"b": 1}
+
+
+async def test_an_empty_page_with_more_behind_it_is_followed_to_the_first_row() -> None:
+    """And each of its requests is counted."""
+    pages = iter([([], "one"), ([], "two"), ([UUID(int=7)], "three")])
+    asked: list[str] = []
+
+    class Paging(reads.Reader):
+        def __init__(self) -> None:
+            """Asks nobody."""
+
+        async def _page(self, path: str, taken: reads.Taken) -> tuple[list[UUID], str | None]:
+            asked.append(path)
+            taken.ours.append(1.0)
+            return next(pages)
+
+    taken = reads.Taken()
+    kind = read_kinds.Kind(lambda _: "/v1/payment-sessions?status=failed&cursor=zero")
+    await Paging().read(kind, read_kinds.Own(1, None), taken)
+    assert asked == [
+        f"/v1/payment-sessions?status=failed&cursor={each}" for each in ("zero", "one", "two")
+    ]
+    assert (taken.reads, taken.rows, taken.empty, len(taken.ours)) == (1, 1, 0, 3)
+
+
+def test_what_would_fill_the_disk_is_refused(server_folder: Path) -> None:
+    with pytest.raises(reads.DiskTooSmall, match="--sessions"):
+        asyncio.run(reads.make_sure_of_rows(server_folder, "", 10**12, lambda *_: None))
 
 
 async def test_the_lag_is_counted_from_each_acknowledgement(server_folder: Path) -> None:
@@ -39,6 +91,10 @@ async def test_the_lag_is_counted_from_each_acknowledgement(server_folder: Path)
     assert 0 < len(measured.views) == len(measured.log) <= sum(kinds.values())
     told = lag.report(measured, 30, CONDITIONS)
     assert told.figure == lag.at(0.95, measured.views)
+    assert told.met
+    assert measured.tail.seen >= 5 * kinds["confirmed"]
+    missed = TailReport(seen=9, missed=1, disordered=0, polls=3)
+    assert not lag.report(replace(measured, tail=missed), 30, CONDITIONS).met
 
 
 def test_a_wait_ends_when_a_position_at_or_above_it_is_seen() -> None:

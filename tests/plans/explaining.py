@@ -64,9 +64,11 @@ class Explained:
     def sorted(self) -> int:
         """Rows that went into the largest sort."""
         inputs = [
-            max(below["Actual Rows"] for below in node["Plans"])
+            below["Actual Rows"]
             for node in self.nodes()
             if node["Node Type"] == "Sort"
+            for below in node["Plans"]
+            if below["Parent Relationship"] == "Outer"  # a CTE hangs there, too
         ]
         return max(inputs, default=0)
 

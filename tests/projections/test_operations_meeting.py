@@ -108,7 +108,7 @@ async def test_rows_that_leave_a_page_while_it_is_read_take_none_with_them(
         nonlocal calls
         found = await plain(connection, query, arguments)
         calls += 1
-        if calls == 1:  # the newest end between the two questions of the first page
+        if calls == 1:  # the newest end while the first page is made
             async with stage.owner.connection() as other:
                 ended = f"UPDATE {table} SET status = 'failed' WHERE position > 25"
                 await other.execute(ended.encode())
