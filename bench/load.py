@@ -184,7 +184,9 @@ def _write(connection: psycopg.Connection, chunk: Chunk) -> None:
             (*key, str(debits), str(credited), version)
             for key, (debits, credited, version) in sorted(chunk.accounts.items())
         ]
-        connection.execute(UPSERT_ACCOUNTS, [list(each) for each in zip(*accounts, strict=True)])
+        if accounts:
+            given = [list(each) for each in zip(*accounts, strict=True)]
+            connection.execute(UPSERT_ACCOUNTS, given)
 
 
 def _bar(console: Console | None, total: int) -> Progress:

@@ -41,6 +41,11 @@ async def test_a_load_is_counted_beside_the_same_rows_put_in_otherwise(
 
 
 @pytest.mark.services
+def test_a_log_in_which_nothing_was_paid_yet_is_loaded(migrated: Migrated) -> None:
+    assert load.load(migrated.owner_dsn, replace(PLAN, events=10)).events >= 10
+
+
+@pytest.mark.services
 def test_what_was_set_aside_is_back_when_the_load_ends(migrated: Migrated) -> None:
     before = _indexes(migrated)
     load.load(migrated.owner_dsn, PLAN)
