@@ -369,6 +369,15 @@ class PostgresEventStore:
             )
             return bare_facts(await cursor.fetchall())
 
+    async def read_span(
+        self, *, after: int, upto: int, skipping: Collection[str]
+    ) -> Sequence[Fact[Event]]:
+        async with self._postgres.reading() as connection:
+            cursor = await connection.cursor(binary=True).execute(
+                statements.READ_SPAN, (after, upto, list(skipping))
+            )
+            return bare_facts(await cursor.fetchall())
+
     async def read_raw(self, *, after: int, limit: int) -> list[RawEvent]:
         """The log as it is stored, for those who hash it or fold it themselves."""
         async with self._postgres.reading() as connection:

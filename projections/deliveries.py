@@ -81,7 +81,8 @@ class Deliveries(StreamProjection[WebhookDelivery]):
     def beside(self, state: WebhookDelivery, recorded: Fact[Any]) -> Iterable[tuple[str, Row]]:
         del state  # the fact says it all
         event = recorded.event
-        if isinstance(event, e.DeliverySucceeded | e.DeliveryAttemptFailed):
-            error = event.error if isinstance(event, e.DeliveryAttemptFailed) else None
-            place = (recorded.stream.id, event.attempt, event.at)
-            yield ATTEMPTS.name, (*place, event.status_code, event.latency_ms, error)
+        if not isinstance(event, e.DeliverySucceeded | e.DeliveryAttemptFailed):
+            return ()
+        error = event.error if isinstance(event, e.DeliveryAttemptFailed) else None
+        place = (recorded.stream_id, event.attempt, event.at)
+        return ((ATTEMPTS.name, (*place, event.status_code, event.latency_ms, error)),)

@@ -22,17 +22,15 @@ from psycopg import AsyncConnection, sql
 from application.ports import Clock, EventStore
 from domain.events import ProjectionDropped, ProjectionRebuildStarted
 from projections import checkpoints
-from projections.applying import Applier, Follower
+from projections.applying import Follower
 from projections.checkpoints import Overtaken, Place
-from projections.collector import few_collections
+from projections.collector import no_collections
 from projections.database import Connections
-from projections.following import Procession
+from projections.filling import Filler
 from projections.projection import Projection
 from projections.schema import creation, fingerprint, index_statements
 from projections.upkeep import note, working
 
-# Larger than live: a stream's facts are close together, and each batch writes its row once.
-REBUILD_BATCH_EVENTS_MAX = 10_000
 PACE_SECONDS = 10.0
 OVERTAKEN_MAX = 100  # in a row: an operator parks or retries one stream at a time
 UNFINISHED = ("building", "ready", "failed")
@@ -257,12 +255,11 @@ class Pace:
 async def replay(connection: AsyncConnection, jobs: Sequence[Job], pace: Pace) -> None:
     """Until nothing is left of the log and every index is there."""
     try:
-        with few_collections():
-            await catch_up(connection, jobs, pace, "replaying")
-            for job in [each for each in jobs if not each.indexed]:
-                await pace.at("indexing", job.position, job.projection.name)
-                await _index(connection, job)
-            await catch_up(connection, jobs, pace, "catching up")
+        await catch_up(connection, jobs, pace, "replaying")
+        for job in [each for each in jobs if not each.indexed]:
+            await pace.at("indexing", job.position, job.projection.name)
+            await _index(connection, job)
+        await catch_up(connection, jobs, pace, "catching up")
         await _mark(connection, jobs, "ready")
     except psycopg.OperationalError:
         raise  # an outage: the same command goes on from here
@@ -286,23 +283,24 @@ async def catch_up(
     connection: AsyncConnection, jobs: Sequence[Job], pace: Pace, phase: Phase
 ) -> None:
     """Until there is nothing new for the moment."""
-    applier = Applier(pace.clock)
-    procession = Procession(pace.store, applier, batch_events=REBUILD_BATCH_EVENTS_MAX)
-    try:
-        more, overtaken = True, 0
-        while more:
-            try:
-                size = await procession.step(connection, [job.follower for job in jobs])
-            except Overtaken:  # somebody has parked a stream here, or had one folded again
-                overtaken += 1
-                if overtaken > OVERTAKEN_MAX:
-                    raise
-                await look_again(connection, jobs)
-                continue
-            more, overtaken = procession.is_full(size), 0
-            await pace.at(phase, min(job.position for job in jobs))
-    finally:
-        await procession.close()
+    with no_collections():
+        filler = Filler(pace.store, pace.clock)
+        far = True
+        while far:
+            head = await pace.store.head()
+            far = filler.is_span(head - min(job.position for job in jobs))
+            overtaken, more = 0, True
+            while more:
+                try:
+                    more = await filler.step(connection, [job.follower for job in jobs], head)
+                except Overtaken:  # somebody has parked a stream here, or had one folded again
+                    overtaken += 1
+                    if overtaken > OVERTAKEN_MAX:
+                        raise
+                    await look_again(connection, jobs)
+                    continue
+                overtaken = 0
+                await pace.at(phase, min(job.position for job in jobs))
 
 
 async def look_again(connection: AsyncConnection, jobs: Sequence[Job]) -> None:

@@ -295,6 +295,8 @@ def _log() -> Iterator[Case]:
         yield _case(PostgresEventStore, "read_log", PAGE, after=after, limit=200)
         yield _case(PostgresEventStore, "read_raw", PAGE, after=after, limit=200)
         yield _case(PostgresEventStore, "read_facts", PAGE, after=after, limit=200)
+        span = {"after": after, "upto": after + 200, "skipping": ["delivery.opened"]}
+        yield _case(PostgresEventStore, "read_span", PAGE, **span)
     yield _case(PostgresEventStore, "stored_response", KEY, BIG, "live", "key-0000003")
     yield _case(PostgresStoredAnswers, "purge", BATCH, moment(HALF), 100)
     # A month of the merchant with 60 % of everything: what it is about is read, and nothing else.
