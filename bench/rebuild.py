@@ -47,7 +47,7 @@ from gateway.embedded import Embedded
 from projections.catalogue import PROJECTIONS
 from projections.collector import few_collections
 from projections.projection import Projection
-from projections.rebuild import rebuild
+from projections.renewal import rebuild
 from projections.schema import ensure_schemas
 
 GOAL_PER_SECOND = 50_000

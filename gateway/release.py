@@ -20,6 +20,7 @@ from adapters.postgres import Postgres
 from adapters.revisions import Phase
 from application.handling import Handler
 from application.upkeep import Upkeep
+from gateway.rebuild_helper import helper_for
 from projections.catalogue import PROJECTIONS
 from projections.rebuild import OnProgress, Order
 from projections.renewal import Renewed, bring_up
@@ -43,7 +44,13 @@ async def fill_tables(
     async with _opened(owner_dsn) as (owner, store):
         try:
             return await bring_up(
-                owner, store, PROJECTIONS, clock, Order(MIGRATION), on_progress=on_progress
+                owner,
+                store,
+                PROJECTIONS,
+                clock,
+                Order(MIGRATION),
+                on_progress=on_progress,
+                helper=helper_for(_as_owner(owner_dsn), _as_owner(owner_dsn), None),
             )
         finally:
             if telling:
@@ -56,9 +63,13 @@ async def tell_what_was_done(owner_dsn: str) -> int:
         return await tell(owner, Upkeep(Handler(store, SystemClock())))
 
 
+def _as_owner(dsn: str) -> str:
+    return make_conninfo(dsn, options=f"-c role={OWNER}")
+
+
 @asynccontextmanager
 async def _opened(owner_dsn: str) -> AsyncIterator[tuple[Postgres, PostgresEventStore]]:
-    dsn = make_conninfo(owner_dsn, options=f"-c role={OWNER}")
+    dsn = _as_owner(owner_dsn)
     async with (
         Postgres(dsn, name="gateway-migrate", max_size=POOL_SIZE_MAX) as owner,
         PostgresEventStore(owner, ids=SystemIds()) as store,

@@ -52,6 +52,7 @@ ATTEMPTS = Table(
 
 class Deliveries(StreamProjection[WebhookDelivery]):
     name, version = "deliveries", 2  # 2 changed indexes
+    cost = 15
     state_type = WebhookDelivery
     states = DELIVERIES
     tables = (DELIVERIES, ATTEMPTS)

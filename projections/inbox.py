@@ -52,6 +52,7 @@ TRANSFERS = state_table(
 
 class Inbox(StreamProjection[OnchainTransfer]):
     name, version = "inbox", 3  # 3 changed indexes
+    cost = 21
     state_type = OnchainTransfer
     states = TRANSFERS
     tables = (TRANSFERS,)

@@ -41,6 +41,7 @@ _POSTINGS = TypeAdapter(tuple[Posting, ...])
 
 class Journal(Projection):
     name, version = "journal", 1
+    cost = 11
     handles = frozenset({e.JournalEntryPosted})
     tables = (BALANCES, ENTRIES)
 

@@ -84,6 +84,7 @@ PAYMENT_OPENINGS = Table(
 class Payments(StreamProjection[PaymentSession]):
     # 2 added proven payers and announcements; 3 what filters and the reconcile look for
     name, version = "payments", 3
+    cost = 46
     state_type = PaymentSession
     states = PAYMENTS
     tables = (PAYMENTS, PAYMENT_TRANSFERS, PAYMENT_PAYERS, PAYMENT_OPENINGS)

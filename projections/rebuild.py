@@ -25,11 +25,10 @@ from projections import checkpoints
 from projections.applying import Follower
 from projections.checkpoints import Overtaken, Place
 from projections.collector import no_collections
-from projections.database import Connections
 from projections.filling import Filler
 from projections.projection import Projection
 from projections.schema import creation, fingerprint, index_statements
-from projections.upkeep import note, working
+from projections.upkeep import note
 
 PACE_SECONDS = 10.0
 OVERTAKEN_MAX = 100  # in a row: an operator parks or retries one stream at a time
@@ -83,39 +82,8 @@ class Job:
         return self.follower.position
 
 
-@dataclass(frozen=True, slots=True)
-class Rebuilt:
-    projection: Projection
-    schema: str
-    position: int
-    parked: int
-
-
 class RebuildOfOtherCode(Exception):  # noqa: N818 - named for what is the case
     """The unfinished tables are not those of this code: begin anew."""
-
-
-async def rebuild(
-    owner: Connections,
-    store: EventStore,
-    projections: Sequence[Projection],
-    clock: Clock,
-    order: Order | None = None,
-) -> list[Rebuilt]:
-    """Replay the log into a schema each, not yet shown; they share what is read of it."""
-    async with working(owner, [each.name for each in projections]) as connection:
-        jobs = await begin(connection, projections, order or Order("system"), clock)
-        await replay(connection, jobs, Pace(store, clock, lambda _: None))
-        return [await _rebuilt(connection, job) for job in jobs]
-
-
-async def _rebuilt(connection: AsyncConnection, job: Job) -> Rebuilt:
-    cursor = await connection.execute(
-        "SELECT count(*) FROM rm_admin.parked WHERE schema = %s", (job.schema,)
-    )
-    row = await cursor.fetchone()
-    assert row is not None
-    return Rebuilt(job.projection, job.schema, job.position, row[0])
 
 
 # ---------------------------------------------------------------- begin
@@ -236,10 +204,12 @@ class Pace:
     clock: Clock
     tell: OnProgress
     head: int = 0
+    beside: int | None = None  # how far another process has come with its share
     seen: deque[tuple[float, int]] = field(default_factory=deque)
 
     async def at(self, phase: Phase, position: int, projection: str | None = None) -> None:
         now = self.clock.now().timestamp()
+        position = position if self.beside is None else min(position, self.beside)
         if not self.seen or now - self.seen[-1][0] >= 1:
             self.head = await self.store.head()
             self.seen.append((now, position))
@@ -274,7 +244,8 @@ async def _mark(
 ) -> None:
     async with connection.transaction():
         await connection.execute(
-            "UPDATE rm_admin.rebuilds SET state = %s, error = %s WHERE schema = ANY(%s)",
+            "UPDATE rm_admin.rebuilds SET state = %s, error = %s "
+            "WHERE schema = ANY(%s) AND state <> 'dropped'",
             (state, error, [job.schema for job in jobs]),
         )
 
@@ -312,7 +283,12 @@ async def look_again(connection: AsyncConnection, jobs: Sequence[Job]) -> None:
 
 async def _index(connection: AsyncConnection, job: Job) -> None:
     async with connection.transaction():
-        for statement in index_statements(job.projection, job.schema):
+        # Whoever was at it before, and was killed, may still be at it for a moment.
+        cursor = await connection.execute(
+            "SELECT indexed FROM rm_admin.rebuilds WHERE schema = %s FOR UPDATE", (job.schema,)
+        )
+        indexed = await cursor.fetchone() == (True,)
+        for statement in [] if indexed else index_statements(job.projection, job.schema):
             await connection.execute(statement)
         for table in job.projection.tables:
             name = sql.Identifier(job.schema, table.name)

@@ -32,6 +32,7 @@ WATCH_LIST = Table(
 
 class WatchList(Projection):
     name, version = WATCH_LIST_MODEL, 2
+    cost = 5
     handles = frozenset({e.SessionCreated, e.ReceivingAddressSet, e.RefundWalletAssigned})
     tables = (WATCH_LIST,)
 

@@ -12,8 +12,8 @@ from projections import filling, switching
 from projections.catalogue import PROJECTIONS
 from projections.comparing import compare_kept
 from projections.payments import Payments
-from projections.rebuild import Order, Progress, RebuildOfOtherCode, rebuild
-from projections.renewal import Renewed, renew
+from projections.rebuild import Order, Progress, RebuildOfOtherCode
+from projections.renewal import Renewed, rebuild, renew
 from projections.switching import (
     NothingToSwitch,
     RebuildBehind,
