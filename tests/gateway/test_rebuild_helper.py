@@ -88,24 +88,24 @@ async def test_a_helper_that_is_killed_is_told_and_the_same_command_goes_on(
 
 @pytest.mark.services
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-async def test_a_helper_does_not_outlive_who_started_it(
-    lived_in: Site, how: signal.Signals
-) -> None:
-    await lived_in.many_sessions(50_000)
-    await lived_in.caught_up()
-    first = await lived_in.start(*REBUILD)
+async def test_a_helper_does_not_outlive_who_started_it(site: Site, how: signal.Signals) -> None:
+    await site.many_sessions(50_000)
+    await site.history(seed=4).write(60)
+    await site.follower()
+    await site.caught_up()
+    first = await site.start(*REBUILD)
     helper = await helper_of(first)
-    await lived_in.until(
+    await site.until(
         "SELECT position FROM rm_admin.checkpoints WHERE schema = 'rm_inbox_v3_r1'",
         lambda rows: bool(rows) and rows[0][0] > 0,
     )
     first.send_signal(how)
     assert await gone(helper), "it went on without the locks that keep others away"
     await first.wait()
-    again = await lived_in.gateway(*REBUILD[1:])
+    again = await site.gateway(*REBUILD[1:])
     assert again.status == 0, again
-    await lived_in.caught_up()
-    await lived_in.all_alike()
+    await site.caught_up()
+    await site.all_alike()
 
 
 @pytest.mark.services
