@@ -34,7 +34,7 @@ from projections.table import Row, Table
 
 SPAN_EVENTS_MAX = 40_000
 PAGE_EVENTS_MAX = 2_000
-STATES_KEPT_MAX = 6_000  # of a projection from spans before, the most recent ones
+STATES_KEPT_MAX = 4_000  # of a projection from spans before: of those that go on, the newest
 CAREFUL_EVENTS_MAX = 10_000  # a batch, where a span has to be done again
 SPANS_A_COLLECTION = 10
 ROWS_AT_A_TIME = 2_000  # packed while PostgreSQL takes in the ones before
@@ -128,10 +128,12 @@ class Filling:
         say_parked(self.follower, self.poison)
         for number in self.aside:
             self.states.pop(number, None)
+        rests = self.follower.projection.rests
         for number, held in self.states.items():
             held.stored = True
             self.before.pop(number, None)
-        self.before.update(self.states)
+            if not rests(held.state):
+                self.before[number] = held
         too_many = max(0, len(self.before) - STATES_KEPT_MAX)
         self.before = dict(islice(self.before.items(), too_many, None))
         for emptied in (self.states, self.fresh, self.rows, self.poison, self.aside):

@@ -58,11 +58,13 @@ async def rebuild(
     clock: Clock,
     order: Order | None = None,
     helper: Helper | None = None,
+    on_progress: OnProgress | None = None,
 ) -> list[Rebuilt]:
     """Replay the log into a schema each, not yet shown."""
     async with working(owner, [each.name for each in projections]) as connection:
         jobs = await begin(connection, projections, order or Order("system"), clock)
-        await replay_shared(connection, jobs, Pace(store, clock, lambda _: None), helper)
+        pace = Pace(store, clock, on_progress or (lambda _: None))
+        await replay_shared(connection, jobs, pace, helper)
         return [await _rebuilt(connection, job) for job in jobs]
 
 
