@@ -48,15 +48,20 @@ class BareFact:
     """application.ports.Fact, and no more. Never changed."""
 
     position: int
-    stream: Stream
+    stream_type: str
+    stream_id: UUID
     version: int
     event: Event
+
+    @property
+    def stream(self) -> Stream:
+        return Stream(self.stream_type, self.stream_id)
 
 
 def bare_facts(rows: Iterable[tuple[int, str, UUID, int, str, int, bytes]]) -> list[BareFact]:
     """Raises EventUnknown when the log is newer than this code."""
     return [
-        BareFact(position, Stream(kind, key), version, decode(topic, schema_version, state))
+        BareFact(position, kind, key, version, decode(topic, schema_version, state))
         for position, kind, key, version, topic, schema_version, state in rows
     ]
 

@@ -107,6 +107,10 @@ READ_FACTS = """
 SELECT position, stream_type, stream_id, version, topic, schema_version, state
 FROM es.events WHERE position > %s ORDER BY position LIMIT %s
 """
+READ_SPAN = """
+SELECT position, stream_type, stream_id, version, topic, schema_version, state
+FROM es.events WHERE position > %s AND position <= %s AND topic <> ALL(%s) ORDER BY position
+"""
 
 # After a lost answer, asked under the lock: the lost transaction held it to its end.
 WRITTEN = "SELECT event_id, position FROM es.events WHERE event_id = ANY(%s::uuid[])"

@@ -169,6 +169,10 @@ class Recorded(Generic[E_co]):
     recorded_at: datetime
     context: Context
 
+    @property
+    def stream_id(self) -> UUID:
+        return self.stream.id
+
 
 class Fact(Protocol[E_co]):
     """What a fold asks of a recorded event; Recorded is one."""
@@ -178,6 +182,9 @@ class Fact(Protocol[E_co]):
 
     @property
     def stream(self) -> Stream: ...
+
+    @property
+    def stream_id(self) -> UUID: ...
 
     @property
     def version(self) -> int: ...
@@ -217,6 +224,15 @@ class EventStore(Protocol):
 
     async def read_facts(self, *, after: int, limit: int) -> Sequence[Fact[Event]]:
         """The same, for those who fold the whole log: without the envelope, and far cheaper."""
+        ...
+
+    async def read_span(
+        self, *, after: int, upto: int, skipping: Collection[str]
+    ) -> Sequence[Fact[Event]]:
+        """The facts of a span of positions, less those of these names, which are not decoded.
+
+        For those who fold some facts of the whole log. `upto` is at most the head.
+        """
         ...
 
     async def head(self) -> int:

@@ -11,9 +11,11 @@ Source  ERC-20 balances are uint256 (EIP-20); ids follow CAIP-2, CAIP-10, CAIP-1
 """
 
 import re
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
 from domain.errors import AmountMalformed
 from domain.values import Value
@@ -21,22 +23,44 @@ from domain.values import Value
 UINT256_MAX = 2**256 - 1
 FEE_BASIS_POINTS = 50  # 0.5 %
 _BASIS = 10_000
-_DIGITS = re.compile(r"0|[1-9][0-9]{0,77}")
 _DECIMAL = re.compile(r"(0|[1-9][0-9]{0,77})(?:\.([0-9]{1,77}))?")
 
 
-def _units(raw: object) -> object:
-    if isinstance(raw, str) and _DIGITS.fullmatch(raw):
-        return int(raw)
-    return raw
+class _BaseUnits:
+    """Whole numbers, or their decimal text without signs and leading zeros; stored as text.
+
+    Said in pydantic's own terms, since a function of ours called for each amount of a log would
+    cost a rebuild as much as all the rest of reading an amount.
+    """
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _: Any, __: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.union_schema(
+            [
+                core_schema.chain_schema(
+                    [
+                        core_schema.str_schema(pattern=r"^(?:0|[1-9][0-9]{0,77})$", strict=True),
+                        core_schema.int_schema(ge=0, le=UINT256_MAX, strict=False),
+                    ]
+                ),
+                core_schema.int_schema(ge=0, le=UINT256_MAX, strict=True),
+            ],
+            mode="left_to_right",
+            custom_error_type="base_units",
+            custom_error_message="Input should be a whole number of base units, or its digits",
+            serialization=core_schema.to_string_ser_schema(when_used="json"),
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, _: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        if handler.mode == "serialization":
+            return {"le": UINT256_MAX, "type": "string"}
+        return {"ge": 0, "le": UINT256_MAX, "type": "integer"}
 
 
-Units = Annotated[
-    int,
-    BeforeValidator(_units),
-    Field(ge=0, le=UINT256_MAX, strict=True),
-    PlainSerializer(str, return_type=str, when_used="json"),
-]
+Units = Annotated[int, _BaseUnits]
 
 
 class Amount(Value):

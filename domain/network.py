@@ -14,10 +14,11 @@ Units   blocks count confirmations: head number minus block number plus one; tie
 Errors  TokenUnknown names what is offered instead.
 """
 
-import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
 from domain.errors import TokenUnknown
 from domain.values import Mode, Value
@@ -25,16 +26,21 @@ from domain.values import Mode, Value
 ZERO_ADDRESS = "0x" + "0" * 40
 
 
-_ADDRESS = re.compile(r"0x[0-9a-f]{40}")
+class _LowerHexAddress:
+    """0x and 40 lower-case hex digits; in pydantic's own terms, as most facts have addresses."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _: Any, __: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.str_schema(pattern="^0x[0-9a-f]{40}$")
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, _: CoreSchema, __: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"type": "string"}
 
 
-def _lower_hex_address(text: str) -> str:
-    if _ADDRESS.fullmatch(text) is None:
-        raise ValueError("an address inside is 0x and 40 lower-case hex digits")
-    return text
-
-
-Address = Annotated[str, AfterValidator(_lower_hex_address)]
+Address = Annotated[str, _LowerHexAddress]
 
 
 Finality = Literal["safe", "finalized"]  # what the chain itself calls its blocks

@@ -139,9 +139,10 @@ class PaymentSession(Value):
     @property
     def status(self) -> Status:
         if self.completed_at is not None:
-            if self.refunded.units == 0:
+            refunded = self._refunds("refunded")
+            if refunded == 0:
                 return "completed"
-            whole = self.refunded.units >= self.confirmed.units
+            whole = refunded >= self._arrived("confirmed")
             return "refunded" if whole else "partially_refunded"
         if self.covered:
             return "confirming"

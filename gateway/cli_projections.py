@@ -46,6 +46,9 @@ def rebuild(
     accept_differences: Annotated[
         bool, typer.Option(help="show it although rows differ; needs --reason")
     ] = False,
+    processes: Annotated[
+        int | None, typer.Option(min=1, max=2, help="1 or 2; else 2 for a long log and two cores")
+    ] = None,
     folder: Folder = VAR,
     json: Json = False,
 ) -> None:
@@ -60,6 +63,7 @@ def rebuild(
         Order(f"operator:{actor}", reason, restart),
         accept_differences=accept_differences,
         as_json=json,
+        processes=processes,
     )
     sys.exit(asyncio.run(run))
 

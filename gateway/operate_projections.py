@@ -24,6 +24,7 @@ from application.upkeep import upkeep_stream
 from domain.errors import ReasonMissing
 from gateway import bootstrap, projections_view
 from gateway.failures import GatewayError
+from gateway.rebuild_helper import helper_for
 from gateway.settings import Settings
 from gateway.stream_names import stream_named
 from gateway.supervisor import stop_on_signals
@@ -35,6 +36,7 @@ from projections.checkpoints import NotMigrated
 from projections.comparing import LiveStandsStill, NothingToCompare
 from projections.projection import Projection
 from projections.rebuild import Order, RebuildOfOtherCode
+from projections.sharing import HelperFailed
 from projections.standing import Standing, standings, with_rates
 from projections.upkeep import BeingRebuilt, tell, working
 
@@ -44,6 +46,7 @@ RATE_SECONDS = 0.5  # between the two looks that give a rate
 REASON_CHARACTERS_MAX = 500
 _SAYS_IT_ALL = (
     BeingRebuilt,
+    HelperFailed,
     RebuildOfOtherCode,
     NothingToCompare,
     LiveStandsStill,
@@ -128,6 +131,7 @@ async def rebuild(
     *,
     accept_differences: bool,
     as_json: bool,
+    processes: int | None = None,
 ) -> int:
     if accept_differences and not (order.reason or "").strip():
         raise ReasonMissing("say with --reason why what is shown now may be different")
@@ -144,6 +148,9 @@ async def rebuild(
                 order,
                 accept_differences=accept_differences,
                 on_progress=on_progress,
+                helper=helper_for(
+                    bootstrap.owner_conninfo(settings), settings.secret("database_url"), processes
+                ),
             )
             renewed = await _until_stopped(work)
     if as_json:

@@ -18,6 +18,7 @@ from adapters.postgres import Postgres, acting_as
 from adapters.revisions import Phase
 from application.handling import Handler
 from application.upkeep import Upkeep
+from gateway.rebuild_helper import helper_for
 from projections.catalogue import PROJECTIONS
 from projections.rebuild import OnProgress, Order
 from projections.renewal import Renewed, bring_up
@@ -37,11 +38,17 @@ async def fill_tables(
     owner_dsn: str, on_progress: OnProgress | None = None, *, telling: bool = True
 ) -> list[Renewed]:
     """Read models of which this release has a new version: rebuilt, and shown."""
-    clock = SystemClock()
+    clock, as_owner = SystemClock(), acting_as(owner_dsn, OWNER)
     async with _opened(owner_dsn) as (owner, store):
         try:
             return await bring_up(
-                owner, store, PROJECTIONS, clock, Order(MIGRATION), on_progress=on_progress
+                owner,
+                store,
+                PROJECTIONS,
+                clock,
+                Order(MIGRATION),
+                on_progress=on_progress,
+                helper=helper_for(as_owner, as_owner, None),
             )
         finally:
             if telling:

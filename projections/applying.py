@@ -10,7 +10,7 @@ Errors  rows the database refuses are narrowed down, by projection and then by h
 """
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
@@ -23,7 +23,15 @@ from application.ports import Clock, Stream
 from projections import checkpoints
 from projections.checkpoints import Place
 from projections.packing import register
-from projections.projection import Batch, Folded, Held, Poison, Projection, poison
+from projections.projection import (
+    Batch,
+    Folded,
+    Held,
+    Known,
+    Poison,
+    Projection,
+    poison,
+)
 
 STATES_HELD_MAX = 10_000  # streams a projection keeps in memory
 
@@ -34,7 +42,7 @@ log = structlog.get_logger(__name__)
 class Follower:
     projection: Projection
     place: Place
-    held: OrderedDict[UUID, Held[Any]] = field(default_factory=OrderedDict)
+    held: OrderedDict[int, Held[Any]] = field(default_factory=OrderedDict)
     upserts: dict[str, sql.Composed] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -49,11 +57,12 @@ class Follower:
         return self.place.position
 
     def remember(self, folded: Folded) -> None:
-        for stream_id, held in folded.held.items():
-            self.held[stream_id] = held
-            self.held.move_to_end(stream_id)
+        for number, held in folded.held.items():
+            held.stored = True
+            self.held[number] = held
+            self.held.move_to_end(number)
         for bad in folded.poison:
-            self.held.pop(bad.stream.id, None)
+            self.held.pop(bad.stream.id.int, None)
         while len(self.held) > STATES_HELD_MAX:
             self.held.popitem(last=False)
 
@@ -122,7 +131,7 @@ class Applier:
         for follower, folded in results:
             follower.place = replace(follower.place, position=reached)
             follower.remember(folded)
-            _say_parked(follower, folded.poison)
+            say_parked(follower, folded.poison)
 
 
 def _route(
@@ -142,35 +151,35 @@ def _route(
     return routed
 
 
-def _fold(follower: Follower, events: Batch, known: Mapping[UUID, Held[Any]]) -> Folded:
+def _fold(follower: Follower, events: Batch, known: Known) -> Folded:
     return follower.projection.fold(events, known) if events else Folded()
 
 
 async def _known(
     connection: AsyncConnection, follower: Follower, events: Batch
-) -> dict[UUID, Held[Any]]:
+) -> dict[int, Held[Any]]:
     """The states the fold goes on from."""
     needed = follower.projection.needs(events)
     # Not `needed - held.keys()`, which looks at each state that is held.
-    missing = {stream_id for stream_id in needed if stream_id not in follower.held}
-    known = {stream_id: follower.held[stream_id] for stream_id in needed - missing}
+    missing = {number for number in needed if number not in follower.held}
+    known = {number: follower.held[number] for number in needed - missing}
     if missing:
-        known.update(await _load(connection, follower, missing))
+        known.update(await load_states(connection, follower, missing))
     return known
 
 
-async def _load(
-    connection: AsyncConnection, follower: Follower, stream_ids: Iterable[UUID]
-) -> dict[UUID, Held[Any]]:
+async def load_states(
+    connection: AsyncConnection, follower: Follower, numbers: Iterable[int]
+) -> dict[int, Held[Any]]:
     table = follower.projection.states
     assert table is not None
     select = sql.SQL(
         "SELECT {key}, version, position, updated_position, state FROM {table} "
         "WHERE {key} = ANY(%s)"
     ).format(key=sql.Identifier(table.key[0]), table=sql.Identifier(follower.schema, table.name))
-    cursor = await connection.execute(select, (list(stream_ids),))
+    cursor = await connection.execute(select, ([UUID(int=number) for number in numbers],))
     rows = await cursor.fetchall()
-    return {row[0]: follower.projection.revive(row[1:]) for row in rows}
+    return {row[0].int: follower.projection.revive(row) for row in rows}
 
 
 async def _write_rows(connection: AsyncConnection, follower: Follower, folded: Folded) -> None:
@@ -180,7 +189,7 @@ async def _write_rows(connection: AsyncConnection, follower: Follower, folded: F
             await connection.execute(follower.upserts[table.name], table.arguments(rows))
 
 
-def _say_parked(follower: Follower, parked: Iterable[Poison]) -> None:
+def say_parked(follower: Follower, parked: Iterable[Poison]) -> None:
     """The reason is in the database: an exception's text may carry a customer's data."""
     for bad in parked:
         log.error(

@@ -159,13 +159,27 @@ async def lock(
     found = await cursor.fetchall()
     if {Place(*row[:4]) for row in found} != set(places):
         raise Overtaken
-    leaving_aside = [schema for schema, *_, parked in found if parked]
-    if not leaving_aside:
-        return set()
+    schemas = [schema for schema, *_, parked in found if parked]
+    return await parked_among(connection, schemas, batch) if schemas else set()
+
+
+async def leaving_aside(connection: AsyncConnection, places: Collection[Place]) -> list[str]:
+    """Those schemas in which streams are parked."""
+    cursor = await connection.execute(
+        "SELECT DISTINCT schema FROM rm_admin.parked WHERE schema = ANY(%s)",
+        ([place.schema for place in places],),
+    )
+    return [row[0] for row in await cursor.fetchall()]
+
+
+async def parked_among(
+    connection: AsyncConnection, schemas: Sequence[str], batch: Batch
+) -> set[tuple[str, Stream]]:
+    """The batch's streams that are parked, with the schema in which each is."""
     cursor = await connection.execute(
         "SELECT schema, stream_type, stream_id FROM rm_admin.parked "
         "WHERE schema = ANY(%s) AND stream_id = ANY(%s)",
-        (leaving_aside, list({recorded.stream.id for recorded in batch})),
+        (list(schemas), list({recorded.stream_id for recorded in batch})),
     )
     return {(schema, Stream(kind, key)) for schema, kind, key in await cursor.fetchall()}
 

@@ -14,6 +14,20 @@ GENERATIONS = (20, 100)
 
 
 @contextmanager
+def no_collections() -> Iterator[None]:
+    """For the length of the block, which collects by itself now and then."""
+    enabled = gc.isenabled()
+    gc.disable()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        if enabled:
+            gc.enable()
+
+
+@contextmanager
 def few_collections() -> Iterator[None]:
     """For the length of the block, in the whole process."""
     before = gc.get_threshold()

@@ -23,9 +23,10 @@ from projections.applying import Applier
 from projections.checkpoints import Place
 from projections.database import Connections
 from projections.projection import Projection
-from projections.rebuild import REBUILD_BATCH_EVENTS_MAX, Job
+from projections.rebuild import Job
 from projections.table import Table
 
+BATCH_EVENTS_MAX = 10_000
 BUCKETS = 1_024
 BUCKETS_SHOWN_MAX = 3
 KEYS_SHOWN_MAX = 5
@@ -131,7 +132,7 @@ async def _bring_to(
     """Contain the log up to a position and no further: the log has no gaps."""
     applier = Applier(clock)
     while job.position < position:
-        limit = min(position - job.position, REBUILD_BATCH_EVENTS_MAX)
+        limit = min(position - job.position, BATCH_EVENTS_MAX)
         batch = await store.read_log(after=job.position, limit=limit)
         assert batch, f"the log ends before {position}"
         await applier.advance(work, [job.follower], batch)

@@ -52,6 +52,7 @@ ATTEMPTS = Table(
 
 class Deliveries(StreamProjection[WebhookDelivery]):
     name, version = "deliveries", 2  # 2 changed indexes
+    cost = 15
     state_type = WebhookDelivery
     states = DELIVERIES
     tables = (DELIVERIES, ATTEMPTS)
@@ -68,6 +69,9 @@ class Deliveries(StreamProjection[WebhookDelivery]):
     def evolve(self, state: WebhookDelivery | None, recorded: Fact[Any]) -> WebhookDelivery:
         return delivery.evolve(state, recorded.event)
 
+    def rests(self, state: WebhookDelivery) -> bool:
+        return state.status != "due"
+
     def columns(self, state: WebhookDelivery) -> Row:
         return (
             state.merchant_id,
@@ -81,7 +85,8 @@ class Deliveries(StreamProjection[WebhookDelivery]):
     def beside(self, state: WebhookDelivery, recorded: Fact[Any]) -> Iterable[tuple[str, Row]]:
         del state  # the fact says it all
         event = recorded.event
-        if isinstance(event, e.DeliverySucceeded | e.DeliveryAttemptFailed):
-            error = event.error if isinstance(event, e.DeliveryAttemptFailed) else None
-            place = (recorded.stream.id, event.attempt, event.at)
-            yield ATTEMPTS.name, (*place, event.status_code, event.latency_ms, error)
+        if not isinstance(event, e.DeliverySucceeded | e.DeliveryAttemptFailed):
+            return ()
+        error = event.error if isinstance(event, e.DeliveryAttemptFailed) else None
+        place = (recorded.stream_id, event.attempt, event.at)
+        return ((ATTEMPTS.name, (*place, event.status_code, event.latency_ms, error)),)

@@ -52,6 +52,7 @@ TRANSFERS = state_table(
 
 class Inbox(StreamProjection[OnchainTransfer]):
     name, version = "inbox", 3  # 3 changed indexes
+    cost = 21
     state_type = OnchainTransfer
     states = TRANSFERS
     tables = (TRANSFERS,)
@@ -74,6 +75,9 @@ class Inbox(StreamProjection[OnchainTransfer]):
 
     def evolve(self, state: OnchainTransfer | None, recorded: Fact[Any]) -> OnchainTransfer:
         return transfer.evolve(state, recorded.event)
+
+    def rests(self, state: OnchainTransfer) -> bool:
+        return state.status == "confirmed" and not state.waits
 
     def columns(self, state: OnchainTransfer) -> Row:
         sighting = state.sighting

@@ -6,14 +6,12 @@ Units   base units; debits and credits apart, so a balance never loses what made
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
-from typing import Any
-from uuid import UUID
 
-import pydantic_core
+from pydantic import TypeAdapter
 
 from domain import events as e
-from projections.projection import Batch, Folded, Held, Projection
+from domain.event_base import Posting
+from projections.projection import Batch, Folded, Known, Projection
 from projections.table import Table
 
 BALANCES = Table(
@@ -38,12 +36,16 @@ ENTRIES = Table(
 )
 
 
+_POSTINGS = TypeAdapter(tuple[Posting, ...])
+
+
 class Journal(Projection):
     name, version = "journal", 1
+    cost = 11
     handles = frozenset({e.JournalEntryPosted})
     tables = (BALANCES, ENTRIES)
 
-    def fold(self, batch: Batch, known: Mapping[UUID, Held[Any]]) -> Folded:
+    def gather(self, batch: Batch, known: Known) -> Folded:
         del known
         folded = Folded()
         moved: defaultdict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
@@ -53,10 +55,11 @@ class Journal(Projection):
             for posting in event.postings:
                 moved[posting.debit, posting.amount.asset][0] += posting.amount.units
                 moved[posting.credit, posting.amount.asset][1] += posting.amount.units
-            postings = pydantic_core.to_json(
-                [posting.model_dump(mode="json") for posting in event.postings]
-            ).decode()
+            postings = _POSTINGS.dump_json(event.postings).decode()
             row = (event.entry_id, recorded.position, event.at, event.cause)
-            folded.rows[ENTRIES.name].append((*row, event.merchant_id, postings))
+            # An entry is the one fact of the stream that is named like it.
+            first = recorded.version == 1 and recorded.stream_id == event.entry_id
+            rows = folded.fresh if first else folded.rows
+            rows[ENTRIES.name].append((*row, event.merchant_id, postings))
         folded.rows[BALANCES.name] = [(*key, *sums) for key, sums in sorted(moved.items())]
         return folded

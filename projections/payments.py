@@ -11,7 +11,7 @@ Indexes each carries pages in their order, or workers' queues in theirs. The one
 Units   due_units in base units of the asset.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +19,7 @@ from application.ports import Fact
 from domain import events as e
 from domain import payment
 from domain.payment import PaymentSession
-from projections.projection import Batch, Folded, Held, StreamProjection, state_table
+from projections.projection import Batch, Folded, Known, StreamProjection, state_table
 from projections.table import Row, Table
 
 _NEWEST_FIRST = "created_at DESC, position DESC"
@@ -84,6 +84,7 @@ PAYMENT_OPENINGS = Table(
 class Payments(StreamProjection[PaymentSession]):
     # 2 added proven payers and announcements; 3 what filters and the reconcile look for
     name, version = "payments", 3
+    cost = 46
     state_type = PaymentSession
     states = PAYMENTS
     tables = (PAYMENTS, PAYMENT_TRANSFERS, PAYMENT_PAYERS, PAYMENT_OPENINGS)
@@ -112,6 +113,9 @@ class Payments(StreamProjection[PaymentSession]):
     def evolve(self, state: PaymentSession | None, recorded: Fact[Any]) -> PaymentSession:
         return payment.evolve(state, recorded.event)
 
+    def rests(self, state: PaymentSession) -> bool:
+        return state.completed_at is not None or state.ended is not None
+
     def columns(self, state: PaymentSession) -> Row:
         return (
             state.merchant_id,
@@ -126,23 +130,27 @@ class Payments(StreamProjection[PaymentSession]):
             state.deposit_address if state.pay_by == "deposit_address" else None,
         )
 
-    def fold(self, batch: Batch, known: Mapping[UUID, Held[Any]]) -> Folded:
-        folded = super().fold(batch, known)
+    def gather(self, batch: Batch, known: Known) -> Folded:
+        folded = super().gather(batch, known)
         # A payer's row has the place of its session in pages, which a single fact does not know.
-        folded.rows[PAYMENT_PAYERS.name] = [
-            (*row, folded.held[row[0]].position)
-            for row in folded.rows[PAYMENT_PAYERS.name]
-            if isinstance(row[0], UUID)
-        ]
+        for rows in (folded.fresh, folded.rows):
+            rows[PAYMENT_PAYERS.name] = [
+                (*row, folded.held[row[0].int].position)
+                for row in rows[PAYMENT_PAYERS.name]
+                if isinstance(row[0], UUID)
+            ]
         return folded
 
     def beside(self, state: PaymentSession, recorded: Fact[Any]) -> Iterable[tuple[str, Row]]:
         event = recorded.event
         if isinstance(event, e.TransferObserved):
-            session_id = recorded.stream.id
-            yield PAYMENT_TRANSFERS.name, (session_id, event.transfer_id, event.tx_hash)
+            session_id = recorded.stream_id
             owner = (state.merchant_id, state.mode, state.created_at)
-            yield PAYMENT_PAYERS.name, (session_id, event.payer, *owner)
-        elif isinstance(event, e.SessionCreated):
+            return (
+                (PAYMENT_TRANSFERS.name, (session_id, event.transfer_id, event.tx_hash)),
+                (PAYMENT_PAYERS.name, (session_id, event.payer, *owner)),
+            )
+        if isinstance(event, e.SessionCreated):
             hour = event.expires_at.replace(minute=0, second=0, microsecond=0)
-            yield PAYMENT_OPENINGS.name, (event.network, hour, event.at)
+            return ((PAYMENT_OPENINGS.name, (event.network, hour, event.at)),)
+        return ()

@@ -22,17 +22,14 @@ from psycopg import AsyncConnection, sql
 from application.ports import Clock, EventStore
 from domain.events import ProjectionDropped, ProjectionRebuildStarted
 from projections import checkpoints
-from projections.applying import Applier, Follower
+from projections.applying import Follower
 from projections.checkpoints import Overtaken, Place
-from projections.collector import few_collections
-from projections.database import Connections
-from projections.following import Procession
+from projections.collector import no_collections
+from projections.filling import Filler
 from projections.projection import Projection
 from projections.schema import creation, fingerprint, index_statements
-from projections.upkeep import note, working
+from projections.upkeep import note
 
-# Larger than live: a stream's facts are close together, and each batch writes its row once.
-REBUILD_BATCH_EVENTS_MAX = 10_000
 PACE_SECONDS = 10.0
 OVERTAKEN_MAX = 100  # in a row: an operator parks or retries one stream at a time
 UNFINISHED = ("building", "ready", "failed")
@@ -85,39 +82,8 @@ class Job:
         return self.follower.position
 
 
-@dataclass(frozen=True, slots=True)
-class Rebuilt:
-    projection: Projection
-    schema: str
-    position: int
-    parked: int
-
-
 class RebuildOfOtherCode(Exception):  # noqa: N818 - named for what is the case
     """The unfinished tables are not those of this code: begin anew."""
-
-
-async def rebuild(
-    owner: Connections,
-    store: EventStore,
-    projections: Sequence[Projection],
-    clock: Clock,
-    order: Order | None = None,
-) -> list[Rebuilt]:
-    """Replay the log into a schema each, not yet shown; they share what is read of it."""
-    async with working(owner, [each.name for each in projections]) as connection:
-        jobs = await begin(connection, projections, order or Order("system"), clock)
-        await replay(connection, jobs, Pace(store, clock, lambda _: None))
-        return [await _rebuilt(connection, job) for job in jobs]
-
-
-async def _rebuilt(connection: AsyncConnection, job: Job) -> Rebuilt:
-    cursor = await connection.execute(
-        "SELECT count(*) FROM rm_admin.parked WHERE schema = %s", (job.schema,)
-    )
-    row = await cursor.fetchone()
-    assert row is not None
-    return Rebuilt(job.projection, job.schema, job.position, row[0])
 
 
 # ---------------------------------------------------------------- begin
@@ -238,10 +204,12 @@ class Pace:
     clock: Clock
     tell: OnProgress
     head: int = 0
+    beside: int | None = None  # how far another process has come with its share
     seen: deque[tuple[float, int]] = field(default_factory=deque)
 
     async def at(self, phase: Phase, position: int, projection: str | None = None) -> None:
         now = self.clock.now().timestamp()
+        position = position if self.beside is None else min(position, self.beside)
         if not self.seen or now - self.seen[-1][0] >= 1:
             self.head = await self.store.head()
             self.seen.append((now, position))
@@ -257,12 +225,11 @@ class Pace:
 async def replay(connection: AsyncConnection, jobs: Sequence[Job], pace: Pace) -> None:
     """Until nothing is left of the log and every index is there."""
     try:
-        with few_collections():
-            await catch_up(connection, jobs, pace, "replaying")
-            for job in [each for each in jobs if not each.indexed]:
-                await pace.at("indexing", job.position, job.projection.name)
-                await _index(connection, job)
-            await catch_up(connection, jobs, pace, "catching up")
+        await catch_up(connection, jobs, pace, "replaying")
+        for job in [each for each in jobs if not each.indexed]:
+            await pace.at("indexing", job.position, job.projection.name)
+            await _index(connection, job)
+        await catch_up(connection, jobs, pace, "catching up")
         await _mark(connection, jobs, "ready")
     except psycopg.OperationalError:
         raise  # an outage: the same command goes on from here
@@ -277,7 +244,8 @@ async def _mark(
 ) -> None:
     async with connection.transaction():
         await connection.execute(
-            "UPDATE rm_admin.rebuilds SET state = %s, error = %s WHERE schema = ANY(%s)",
+            "UPDATE rm_admin.rebuilds SET state = %s, error = %s "
+            "WHERE schema = ANY(%s) AND state <> 'dropped'",
             (state, error, [job.schema for job in jobs]),
         )
 
@@ -286,23 +254,24 @@ async def catch_up(
     connection: AsyncConnection, jobs: Sequence[Job], pace: Pace, phase: Phase
 ) -> None:
     """Until there is nothing new for the moment."""
-    applier = Applier(pace.clock)
-    procession = Procession(pace.store, applier, batch_events=REBUILD_BATCH_EVENTS_MAX)
-    try:
-        more, overtaken = True, 0
-        while more:
-            try:
-                size = await procession.step(connection, [job.follower for job in jobs])
-            except Overtaken:  # somebody has parked a stream here, or had one folded again
-                overtaken += 1
-                if overtaken > OVERTAKEN_MAX:
-                    raise
-                await look_again(connection, jobs)
-                continue
-            more, overtaken = procession.is_full(size), 0
-            await pace.at(phase, min(job.position for job in jobs))
-    finally:
-        await procession.close()
+    with no_collections():
+        filler = Filler(pace.store, pace.clock)
+        far = True
+        while far:
+            head = await pace.store.head()
+            far = filler.is_span(head - min(job.position for job in jobs))
+            overtaken, more = 0, True
+            while more:
+                try:
+                    more = await filler.step(connection, [job.follower for job in jobs], head)
+                except Overtaken:  # somebody has parked a stream here, or had one folded again
+                    overtaken += 1
+                    if overtaken > OVERTAKEN_MAX:
+                        raise
+                    await look_again(connection, jobs)
+                    continue
+                overtaken = 0
+                await pace.at(phase, min(job.position for job in jobs))
 
 
 async def look_again(connection: AsyncConnection, jobs: Sequence[Job]) -> None:
@@ -314,7 +283,12 @@ async def look_again(connection: AsyncConnection, jobs: Sequence[Job]) -> None:
 
 async def _index(connection: AsyncConnection, job: Job) -> None:
     async with connection.transaction():
-        for statement in index_statements(job.projection, job.schema):
+        # Whoever was at it before, and was killed, may still be at it for a moment.
+        cursor = await connection.execute(
+            "SELECT indexed FROM rm_admin.rebuilds WHERE schema = %s FOR UPDATE", (job.schema,)
+        )
+        indexed = await cursor.fetchone() == (True,)
+        for statement in [] if indexed else index_statements(job.projection, job.schema):
             await connection.execute(statement)
         for table in job.projection.tables:
             name = sql.Identifier(job.schema, table.name)

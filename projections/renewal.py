@@ -1,6 +1,7 @@
 """The whole of a rebuild: replay, compare, show; safe to run again wherever it was ended.
 
-Shapes  `renew` does it for some projections at once; each is shown by itself when it is equal to
+Shapes  `rebuild` does the first of the three: tables that are whole, and not shown.
+        `renew` does it for some projections at once; each is shown by itself when it is equal to
         what was shown, or when somebody accepts that it is not, and says why.
         `bring_up` does it for a new release: those whose version nobody is shown yet.
 Errors  as in rebuild.py, comparing.py and switching.py; differences are no error but an answer.
@@ -21,7 +22,8 @@ from projections.comparing import (
 )
 from projections.database import Connections
 from projections.projection import Projection
-from projections.rebuild import Job, OnProgress, Order, Pace, begin, catch_up, replay, resumed
+from projections.rebuild import Job, OnProgress, Order, Pace, begin, catch_up, resumed
+from projections.sharing import Helper, replay_shared
 from projections.switching import RebuildBehind, Switched, switch
 from projections.upkeep import working
 
@@ -41,6 +43,40 @@ class Renewed:
     switched: Switched | None
 
 
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    projection: Projection
+    schema: str
+    position: int
+    parked: int
+
+
+async def rebuild(
+    owner: Connections,
+    store: EventStore,
+    projections: Sequence[Projection],
+    clock: Clock,
+    order: Order | None = None,
+    helper: Helper | None = None,
+    on_progress: OnProgress | None = None,
+) -> list[Rebuilt]:
+    """Replay the log into a schema each, not yet shown."""
+    async with working(owner, [each.name for each in projections]) as connection:
+        jobs = await begin(connection, projections, order or Order("system"), clock)
+        pace = Pace(store, clock, on_progress or (lambda _: None))
+        await replay_shared(connection, jobs, pace, helper)
+        return [await _rebuilt(connection, job) for job in jobs]
+
+
+async def _rebuilt(connection: AsyncConnection, job: Job) -> Rebuilt:
+    cursor = await connection.execute(
+        "SELECT count(*) FROM rm_admin.parked WHERE schema = %s", (job.schema,)
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    return Rebuilt(job.projection, job.schema, job.position, row[0])
+
+
 async def renew(
     owner: Connections,
     store: EventStore,
@@ -50,12 +86,13 @@ async def renew(
     *,
     accept_differences: bool = False,
     on_progress: OnProgress | None = None,
+    helper: Helper | None = None,
 ) -> list[Renewed]:
     """Rebuild these and show them. Ended at any moment, the next call goes on from there."""
     pace = Pace(store, clock, on_progress or (lambda _: None))
     async with working(owner, [each.name for each in projections]) as connection:
         jobs = await begin(connection, projections, order, clock)
-        await replay(connection, jobs, pace)
+        await replay_shared(connection, jobs, pace, helper)
         renewed: list[Renewed] = []
         for job in jobs:
             await pace.at("comparing", job.position, job.projection.name)
@@ -137,9 +174,10 @@ async def bring_up(
     order: Order,
     *,
     on_progress: OnProgress | None = None,
+    helper: Helper | None = None,
 ) -> list[Renewed]:
     """Build what a new release brings beside what is shown, and show it."""
     new = await not_shown(owner, projections)
     if not new:
         return []
-    return await renew(owner, store, new, clock, order, on_progress=on_progress)
+    return await renew(owner, store, new, clock, order, on_progress=on_progress, helper=helper)

@@ -9,10 +9,11 @@ Shapes  Rows are tuples in column order. `upsert` takes one array a column (UNNE
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
+from typing import Any
 
 from psycopg import sql
 
-from projections.packing import Packed, packed, placeholder
+from projections.packing import Packed, copied, packed, placeholder
 
 Row = tuple[object, ...]
 
@@ -58,6 +59,15 @@ class Table:
             self._on_conflict(),
         )
 
+    def copy(self, schema: str) -> sql.Composed:
+        """For rows of keys that the table does not hold, as `copied` writes them."""
+        return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
+            sql.Identifier(schema, self.name), _list([name for name, _ in self.columns])
+        )
+
+    def copied(self, rows: Sequence[Row]) -> bytes:
+        return copied([kind for _, kind in self.columns], rows)
+
     def _on_conflict(self) -> sql.Composable:
         if self.keeps:
             return sql.SQL("NOTHING")
@@ -72,17 +82,35 @@ class Table:
 
     def arguments(self, rows: Sequence[Row]) -> list[Packed]:
         """The arguments of `upsert`, which may not meet one key twice unless it keeps the first."""
-        unique: Iterable[Row] = rows
-        if not self.keeps:
-            for place, (name, _) in enumerate(self.columns):
-                if name in self.least:
-                    rows = sorted(rows, key=itemgetter(place), reverse=True)
-            places = [number for number, (name, _) in enumerate(self.columns) if name in self.key]
-            unique = {tuple(row[place] for place in places): row for row in rows}.values()
+        unique = rows if self.keeps else self.distinct(rows)
         columns = zip(*unique, strict=True)
         return [
             packed(kind, column) for (_, kind), column in zip(self.columns, columns, strict=True)
         ]
+
+    def distinct(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """One row a key: the one that counts, or the sum of all."""
+        for place, (name, _) in enumerate(self.columns):
+            if name in self.least:
+                rows = sorted(rows, key=itemgetter(place), reverse=True)
+        if self.keeps:
+            rows = rows[::-1]
+        names = [name for name, _ in self.columns]
+        key_of = itemgetter(*(names.index(name) for name in self.key))
+        if not self.adds:
+            return list({key_of(row): row for row in rows}.values())
+        sums: dict[object, Row] = {}
+        for row in rows:
+            key = key_of(row)
+            sums[key] = self._sum(sums[key], row) if key in sums else row
+        return list(sums.values())
+
+    def _sum(self, one: Row, other: Row) -> Row:
+        values: list[Any] = list(other)
+        for place, (name, _) in enumerate(self.columns):
+            if name in self.adds:
+                values[place] += one[place]
+        return tuple(values)
 
 
 def _list(names: Iterable[str]) -> sql.Composed:

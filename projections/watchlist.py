@@ -9,13 +9,9 @@ Shapes  watch_list  a row an address and mode, never removed: money that comes y
         payments to it, and belongs to the merchant and not to one of these sessions.
 """
 
-from collections.abc import Mapping
-from typing import Any
-from uuid import UUID
-
 from application.reads import WATCH_LIST_MODEL
 from domain import events as e
-from projections.projection import Batch, Folded, Held, Projection
+from projections.projection import Batch, Folded, Known, Projection
 from projections.table import Table
 
 WATCH_LIST = Table(
@@ -36,10 +32,11 @@ WATCH_LIST = Table(
 
 class WatchList(Projection):
     name, version = WATCH_LIST_MODEL, 2
+    cost = 5
     handles = frozenset({e.SessionCreated, e.ReceivingAddressSet, e.RefundWalletAssigned})
     tables = (WATCH_LIST,)
 
-    def fold(self, batch: Batch, known: Mapping[UUID, Held[Any]]) -> Folded:
+    def gather(self, batch: Batch, known: Known) -> Folded:
         del known
         folded = Folded()
         rows = folded.rows[WATCH_LIST.name]

@@ -5,7 +5,7 @@ Shapes  Twins of adapters/memory, made once a history. Read models lag as the re
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -91,6 +91,12 @@ class ProjectedLog:
 
     async def read_facts(self, *, after: int, limit: int) -> Sequence[Recorded[Event]]:
         return await self.read_log(after=after, limit=limit)
+
+    async def read_span(
+        self, *, after: int, upto: int, skipping: Collection[str]
+    ) -> Sequence[Recorded[Event]]:
+        facts = await self.read_log(after=after, limit=upto - after)
+        return [each for each in facts if each.event.name not in skipping]
 
     async def head(self) -> int:
         return self._tables.position

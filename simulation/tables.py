@@ -60,7 +60,7 @@ class Tables:
         self.by_name: dict[str, HeldTable] = {}
         self._projections = tuple(projections)
         self._parked: set[tuple[str, Stream]] = set()
-        self._held: dict[str, dict[UUID, Held[Any]]] = {}
+        self._held: dict[str, dict[int, Held[Any]]] = {}
         for projection in projections:
             self._held[projection.name] = {}
             for table in projection.tables:
@@ -93,29 +93,29 @@ class Tables:
 
     def _known(
         self, projection: Projection, events: Sequence[Recorded[Event]]
-    ) -> dict[UUID, Held[Any]]:
+    ) -> dict[int, Held[Any]]:
         held = self._held[projection.name]
-        known: dict[UUID, Held[Any]] = {}
-        for stream_id in projection.needs(events):
-            if stream_id not in held:
-                revived = self._revived(projection, stream_id)
+        known: dict[int, Held[Any]] = {}
+        for number in projection.needs(events):
+            if number not in held:
+                revived = self._revived(projection, UUID(int=number))
                 if revived is None:
                     continue
-                held[stream_id] = revived
-            known[stream_id] = held[stream_id]
+                held[number] = revived
+            known[number] = held[number]
         return known
 
     def _revived(self, projection: Projection, stream_id: UUID) -> Held[Any] | None:
         assert projection.states is not None
         row = self.by_name[projection.states.name].rows.get((stream_id,))
-        return None if row is None else projection.revive(row[1:5])
+        return None if row is None else projection.revive(row[:5])
 
     def _keep(self, projection: Projection, folded: Folded) -> None:
         for name, rows in folded.rows.items():
             self.by_name[name].upsert(rows)
         self._held[projection.name].update(folded.held)
         for bad in folded.poison:
-            self._held[projection.name].pop(bad.stream.id, None)
+            self._held[projection.name].pop(bad.stream.id.int, None)
             self._parked.add((projection.name, bad.stream))
             self.parked.append((projection.name, bad.stream, bad.error))
 

@@ -119,6 +119,12 @@ class StoreWire:
         await self._line.cross("store")
         return await self._inner.read_facts(after=after, limit=limit)
 
+    async def read_span(
+        self, *, after: int, upto: int, skipping: Collection[str]
+    ) -> Sequence[Fact[Event]]:
+        await self._line.cross("store")
+        return await self._inner.read_span(after=after, upto=upto, skipping=skipping)
+
     async def head(self) -> int:
         await self._line.cross("store")
         return await self._inner.head()

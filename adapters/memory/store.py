@@ -224,6 +224,12 @@ class MemoryEventStore:
     async def read_facts(self, *, after: int, limit: int) -> Sequence[Recorded[Event]]:
         return await self.read_log(after=after, limit=limit)
 
+    async def read_span(
+        self, *, after: int, upto: int, skipping: Collection[str]
+    ) -> Sequence[Recorded[Event]]:
+        facts = await self.read_log(after=after, limit=upto - after)
+        return [each for each in facts if each.event.name not in skipping]
+
     async def read_raw(self, *, after: int, limit: int) -> list[RawEvent]:
         self._raise_outage()
         return [raw for raw in self.log.recorder.rows[after : after + limit] if raw is not None]

@@ -32,7 +32,7 @@ from domain import events as e
 from domain.journal import postings_for, postings_for_transfer
 from domain.values import derived_id
 from projections.catalogue import PROJECTIONS
-from projections.rebuild import rebuild
+from projections.renewal import rebuild
 from projections.schema import ensure_schemas
 from tests.conftest import Migrated
 from workers.dispatcher import delivery_id_of

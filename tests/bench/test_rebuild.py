@@ -6,7 +6,6 @@ import pytest
 
 from bench import rebuild
 from bench.load_log import Plan
-from projections.catalogue import PROJECTIONS
 
 pytestmark = pytest.mark.services
 
@@ -21,6 +20,5 @@ async def test_a_rebuild_is_counted_beside_its_baselines(server_folder: Path) ->
     assert taken["library"].events == 100
     assert told.figure == mine.per_second > 0
     assert told.baseline == taken["library"].per_second > 0
-    assert set(mine.folded) <= {projection.name for projection in PROJECTIONS}
-    assert {"payments", "journal", "inbox"} <= set(mine.folded)
+    assert min(mine.cpu_seconds, mine.postgres_cpu_seconds) > 0
     assert len(said) == 4

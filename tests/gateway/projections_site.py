@@ -36,7 +36,7 @@ from tests.projections.history import History
 from tests.test_house import ROOT
 
 SYSTEM = Context(actor="system")
-SECONDS_MAX = 60
+SECONDS_MAX = 120
 POLL_SECONDS = 0.01
 _MANY = """
 INSERT INTO es.events (position, stream_type, stream_id, version, topic, schema_version, event_id,

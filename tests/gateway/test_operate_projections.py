@@ -24,7 +24,8 @@ from gateway.projections_view import (
 from gateway.settings import load
 from projections.catalogue import PROJECTIONS
 from projections.comparing import Comparison, Difference
-from projections.rebuild import Order, rebuild
+from projections.rebuild import Order
+from projections.renewal import rebuild
 from projections.standing import LAG_SECONDS_MAX, Standing
 from tests.conftest import Migrated
 from tests.examples import AT

@@ -168,7 +168,7 @@ async def test_everything_is_rebuilt_shown_and_taken_back_and_no_reader_notices(
     }
 
 
-MANY = 21_000  # two full batches and a little
+MANY = 60_000  # a span and a half
 MIDDLE = "SELECT position FROM rm_admin.checkpoints WHERE schema = 'rm_payments_v3_r1'"
 
 

@@ -21,7 +21,8 @@ from domain.payment import PaymentSession
 from projections.catalogue import PROJECTIONS
 from projections.parked import NotParked, ParkedAlready, StreamUnknown, park, parked_streams, retry
 from projections.payments import Payments
-from projections.rebuild import Order, rebuild
+from projections.rebuild import Order
+from projections.renewal import rebuild
 from projections.runner import ProjectionRunner
 from projections.upkeep import tell
 from tests.conftest import Migrated

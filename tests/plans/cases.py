@@ -328,9 +328,11 @@ def _log() -> Iterator[Case]:
     yield case(PostgresEventStore, "read_stream", KEY, nobodys, finds=False)
     yield case(PostgresEventStore, "read_streams", PAGE, streams, what="a hundred")
     for after in (0, 100_000, 250_000):
+        more = after < N // 4
         for method in ("read_log", "read_raw", "read_facts"):
-            more = after < N // 4
             yield case(PostgresEventStore, method, PAGE, after=after, limit=200, finds=more)
+        span = {"after": after, "upto": after + 200, "skipping": ["delivery.opened"]}
+        yield case(PostgresEventStore, "read_span", PAGE, finds=more, **span)
     yield case(PostgresEventStore, "stored_response", KEY, BIG, "live", "key-0000003")
     yield case(PostgresStoredAnswers, "purge", BATCH, moment(HALF), 100)
     # A month of the merchant with 60 % of everything: what it is about is read, and nothing else.

@@ -154,7 +154,7 @@ async def test_an_address_that_was_left_aside_is_watched_as_soon_as_it_is_taken_
     """Also where the poisoned fact was in the very batch that the ingester waited for."""
     plain, broken = WatchList.fold, {session_stream(2).id}
 
-    def fold(self: WatchList, batch: Batch, known: dict[UUID, Held[Any]]) -> Folded:
+    def fold(self: WatchList, batch: Batch, known: dict[int, Held[Any]]) -> Folded:
         folded = plain(self, [r for r in batch if r.stream.id not in broken], known)
         poisoned = [r for r in batch if r.stream.id in broken]
         folded.poison.extend(Poison(r.stream, r.position, "a bug") for r in poisoned)

@@ -8,13 +8,12 @@ from psycopg import sql
 
 from application.ports import StoreUnavailable
 from gateway.embedded import Embedded
-from projections import rebuild as rebuilding
-from projections import switching
+from projections import filling, switching
 from projections.catalogue import PROJECTIONS
 from projections.comparing import compare_kept
 from projections.payments import Payments
-from projections.rebuild import Order, Progress, RebuildOfOtherCode, rebuild
-from projections.renewal import Renewed, renew
+from projections.rebuild import Order, Progress, RebuildOfOtherCode
+from projections.renewal import Renewed, rebuild, renew
 from projections.switching import (
     NothingToSwitch,
     RebuildBehind,
@@ -229,7 +228,7 @@ async def test_a_view_that_is_never_let_go_is_said_and_nothing_is_shown(
 async def test_a_rebuild_outlives_a_database_that_went_down(
     stage: Stage, embedded: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rebuilding, "REBUILD_BATCH_EVENTS_MAX", 20)
+    monkeypatch.setattr(filling, "SPAN_EVENTS_MAX", 20)
     history = stage.history()
     await history.write(300)
     async with running(stage.runner()):

@@ -1,0 +1,177 @@
+"""The second process of a rebuild: started by the first, and never left behind by it.
+
+Shapes  HelperProcess is the first one's side. It writes one line of JSON to the other's stdin
+        (where the databases are, which projections), and keeps the pipe open: when it closes,
+        because the first process is done, or killed, the second one ends by itself.
+        The other answers on stdout, a line each: {"phase", "position", "projection"}, and at the
+        end {"done": true} or {"failed": name of the error, "text"}. It logs to stderr.
+        Connection strings hold passwords, so they are neither arguments nor environment.
+Units   END_SECONDS for the other to end, before it is killed.
+Errors  StoreUnavailable when the other had no database; HelperFailed for all else, with the
+        other's own words, or with the signal that ended it
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from adapters.clock import SystemClock, SystemIds
+from adapters.event_store import PostgresEventStore
+from adapters.postgres import Postgres
+from application.ports import StoreUnavailable
+from gateway import logs
+from projections.catalogue import PROJECTIONS
+from projections.rebuild import Pace, Progress, replay, resumed
+from projections.sharing import HelperFailed, OnHelped
+from projections.upkeep import working
+
+EVENTS_MIN = 100_000  # two seconds of a rebuild; a process takes about one to start
+END_SECONDS = 5.0
+LINE_BYTES_MAX = 1 << 20
+POOL_SIZE_MAX = 3
+CORES_MIN = 2
+
+
+@dataclass(frozen=True, slots=True)
+class HelperProcess:
+    owner_dsn: str
+    app_dsn: str
+    events_min: int = EVENTS_MIN
+
+    async def replay(self, names: Sequence[str], tell: OnHelped) -> None:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "gateway.rebuild_helper"),
+            stdin=PIPE,
+            stdout=PIPE,
+            limit=LINE_BYTES_MAX,
+            start_new_session=True,  # a Ctrl-C is for the first process, which tells this one
+        )
+        try:
+            order = {"owner": self.owner_dsn, "app": self.app_dsn, "names": list(names)}
+            assert process.stdin is not None
+            process.stdin.write(orjson.dumps(order) + b"\n")
+            await process.stdin.drain()
+            await _listen(process, names, tell)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise await _ended(process, names) from error
+        finally:
+            await _end(process)
+
+
+async def _listen(process: Process, names: Sequence[str], tell: OnHelped) -> None:
+    assert process.stdout is not None
+    async for line in process.stdout:
+        said: dict[str, Any] = orjson.loads(line)
+        if "done" in said:
+            return
+        if "failed" in said:
+            if said["failed"] == StoreUnavailable.__name__:
+                raise StoreUnavailable(said["text"])
+            raise HelperFailed(f"{', '.join(names)}: {said['failed']}: {said['text']}")
+        await tell(said["phase"], said["position"], said["projection"])
+    raise await _ended(process, names)
+
+
+async def _ended(process: Process, names: Sequence[str]) -> HelperFailed:
+    """It has said nothing, so that how it ended is all there is to say."""
+    status = await process.wait()
+    how = f"with status {status}" if status >= 0 else f"by {signal.Signals(-status).name}"
+    return HelperFailed(
+        f"the process that rebuilt {', '.join(names)} was ended {how}; "
+        "the same command goes on from there"
+    )
+
+
+async def _end(process: Process) -> None:
+    """Close the pipe, which tells it; wait, and kill it should it not have understood."""
+    if process.stdin is not None:
+        process.stdin.close()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(process.wait()), END_SECONDS)
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+def helper_for(owner_dsn: str, app_dsn: str, processes: int | None) -> HelperProcess | None:
+    """As many processes as were asked for; without a wish, two where there are cores for them."""
+    if processes is None:
+        cores = len(os.sched_getaffinity(0))
+        return HelperProcess(owner_dsn, app_dsn) if cores >= CORES_MIN else None
+    return HelperProcess(owner_dsn, app_dsn, events_min=0) if processes > 1 else None
+
+
+# ---------------------------------------------------------------- the other side
+
+
+async def _help() -> None:
+    stdin = asyncio.StreamReader(limit=LINE_BYTES_MAX)
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(stdin), sys.stdin
+    )
+    order: dict[str, Any] = orjson.loads(await stdin.readline())
+    work = asyncio.create_task(_replay(order))
+    lifeline = asyncio.create_task(stdin.read())
+    await asyncio.wait((work, lifeline), return_when=asyncio.FIRST_COMPLETED)
+    lifeline.cancel()
+    if not work.done():  # whoever started us is gone
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        return
+    try:
+        work.result()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the first process tells people
+        _say({"failed": type(error).__name__, "text": str(error)})
+    else:
+        _say({"done": True})
+
+
+async def _replay(order: dict[str, Any]) -> None:
+    chosen = [each for each in PROJECTIONS if each.name in order["names"]]
+    clock = SystemClock()
+
+    def tell(progress: Progress) -> None:
+        _say(
+            {
+                "phase": progress.phase,
+                "position": progress.position,
+                "projection": progress.projection,
+            }
+        )
+
+    async with (
+        Postgres(order["owner"], name="gateway-rebuild", max_size=POOL_SIZE_MAX) as owner,
+        Postgres(order["app"], name="gateway-rebuild", max_size=POOL_SIZE_MAX) as app,
+        working(owner, ()) as connection,  # who started us holds the locks
+    ):
+        async with connection.transaction():
+            jobs = [await resumed(connection, each) for each in chosen]
+        begun = [job for job in jobs if job is not None]
+        assert len(begun) == len(jobs), "each was begun by who started us"
+        await replay(
+            connection, begun, Pace(PostgresEventStore(app, ids=SystemIds()), clock, tell)
+        )
+
+
+def _say(what: dict[str, Any]) -> None:
+    sys.stdout.buffer.write(orjson.dumps(what) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def main() -> None:
+    logs.aside()
+    with contextlib.suppress(BrokenPipeError):  # nobody listens any more
+        asyncio.run(_help())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""A rebuild in two processes, either of which may be killed: the same rows in the end."""
+
+import asyncio
+import signal
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import psutil  # type: ignore[import-untyped]  # the package ships no type hints
+import pytest
+
+from adapters.clock import SystemClock
+from application.ports import StoreUnavailable
+from gateway.rebuild_helper import EVENTS_MIN, HelperProcess, helper_for
+from projections.catalogue import PROJECTIONS
+from projections.rebuild import Order
+from projections.renewal import rebuild
+from projections.sharing import HelperFailed
+from tests.conftest import Migrated
+from tests.gateway.projections_site import SECONDS_MAX, Site, opened
+
+REBUILD = ("projections", "rebuild", "--actor", "ann", "--json", "--processes", "2")
+
+
+@pytest.fixture
+async def site(migrated: Migrated, nats_url: str) -> AsyncIterator[Site]:
+    async with opened(migrated, nats_url) as found:
+        yield found
+
+
+@pytest.fixture
+async def lived_in(site: Site) -> Site:
+    await site.history().write(120)
+    await site.follower()
+    await site.caught_up()
+    return site
+
+
+async def helper_of(process: Process) -> psutil.Process:
+    """The process it has started, as soon as there is one."""
+    async with asyncio.timeout(SECONDS_MAX):
+        while True:
+            with suppress(psutil.NoSuchProcess):
+                for child in psutil.Process(process.pid).children():
+                    if "gateway.rebuild_helper" in child.cmdline():
+                        return child
+            await asyncio.sleep(0.002)
+
+
+async def gone(process: psutil.Process) -> bool:
+    """Whether it ends by itself."""
+    _, alive = await asyncio.to_thread(psutil.wait_procs, [process], 20)
+    return not alive
+
+
+@pytest.mark.services
+async def test_two_processes_make_the_rows_that_were_live(lived_in: Site) -> None:
+    done = await lived_in.gateway(*REBUILD[1:])
+    assert done.status == 0, done
+    assert {line["shown"] for line in done.lines()} == {True}
+    assert len(done.lines()) == len(PROJECTIONS)
+    await lived_in.caught_up()
+    await lived_in.all_alike()
+    # Each was begun and shown once, whoever replayed it.
+    events = await lived_in.rows(
+        "SELECT projection, event FROM rm_admin.operations ORDER BY projection, number"
+    )
+    assert len(events) == 2 * len(PROJECTIONS)
+
+
+@pytest.mark.services
+async def test_a_helper_that_is_killed_is_told_and_the_same_command_goes_on(
+    lived_in: Site,
+) -> None:
+    first = await lived_in.start(*REBUILD)
+    helper = await helper_of(first)
+    helper.kill()
+    ended = await lived_in.said(first)
+    assert ended.status == 1, ended
+    assert "was ended by SIGKILL; the same command goes on from there" in ended.err
+    assert "Traceback" not in ended.err
+    again = await lived_in.gateway(*REBUILD[1:])
+    assert again.status == 0, again
+    assert {line["resumed"] for line in again.lines()} == {True}
+    await lived_in.caught_up()
+    await lived_in.all_alike()
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+async def test_a_helper_does_not_outlive_who_started_it(site: Site, how: signal.Signals) -> None:
+    await site.many_sessions(50_000)
+    await site.history(seed=4).write(60)
+    await site.follower()
+    await site.caught_up()
+    first = await site.start(*REBUILD)
+    helper = await helper_of(first)
+    await site.until(
+        "SELECT position FROM rm_admin.checkpoints WHERE schema = 'rm_inbox_v3_r1'",
+        lambda rows: bool(rows) and rows[0][0] > 0,
+    )
+    first.send_signal(how)
+    assert await gone(helper), "it went on without the locks that keep others away"
+    await first.wait()
+    again = await site.gateway(*REBUILD[1:])
+    assert again.status == 0, again
+    await site.caught_up()
+    await site.all_alike()
+
+
+@pytest.mark.services
+async def test_what_a_helper_stumbles_over_is_told_with_its_type(lived_in: Site) -> None:
+    nowhere = HelperProcess("host=127.0.0.1 port=1", "host=127.0.0.1 port=1", events_min=0)
+    with pytest.raises(StoreUnavailable):
+        await rebuild(
+            lived_in.owner, lived_in.store, PROJECTIONS, SystemClock(), Order("test"), nowhere
+        )
+    # The application's role may not build indexes: what the database says reaches people.
+    app = lived_in.migrated.app_dsn
+    powerless = HelperProcess(app, app, events_min=0)
+    with pytest.raises(HelperFailed, match="InsufficientPrivilege: "):
+        await rebuild(
+            lived_in.owner, lived_in.store, PROJECTIONS, SystemClock(), Order("test"), powerless
+        )
+    failed = await lived_in.rows(
+        "SELECT count(*) FROM rm_admin.rebuilds WHERE error LIKE 'InsufficientPrivilege%%'"
+    )
+    assert failed == [(0,)], "it may not even say so there"
+    whole = HelperProcess(lived_in.migrated.owner_dsn, app, events_min=0)
+    rebuilt = await rebuild(
+        lived_in.owner, lived_in.store, PROJECTIONS, SystemClock(), Order("test"), whole
+    )
+    assert {each.position for each in rebuilt} == {await lived_in.store.head()}
+
+
+def test_two_processes_are_for_long_logs_and_two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    chosen = helper_for("owner", "app", None)
+    assert chosen is not None
+    assert chosen.events_min == EVENTS_MIN
+    assert helper_for("owner", "app", 1) is None
+    forced = helper_for("owner", "app", 2)
+    assert forced is not None
+    assert forced.events_min == 0
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
+    assert helper_for("owner", "app", None) is None
