@@ -331,8 +331,16 @@ def _log() -> Iterator[Case]:
         more = after < N // 4
         for method in ("read_log", "read_raw", "read_facts"):
             yield case(PostgresEventStore, method, PAGE, after=after, limit=200, finds=more)
-        span = {"after": after, "upto": after + 200, "skipping": ["delivery.opened"]}
-        yield case(PostgresEventStore, "read_span", PAGE, finds=more, **span)
+        skipped = ["delivery.opened"]
+        yield case(
+            PostgresEventStore,
+            "read_span",
+            PAGE,
+            after=after,
+            upto=after + 200,
+            skipping=skipped,
+            finds=more,
+        )
     yield case(PostgresEventStore, "stored_response", KEY, BIG, "live", "key-0000003")
     yield case(PostgresStoredAnswers, "purge", BATCH, moment(HALF), 100)
     # A month of the merchant with 60 % of everything: what it is about is read, and nothing else.
