@@ -105,7 +105,7 @@ async def _end(process: Process) -> None:
 def helper_for(owner_dsn: str, app_dsn: str, processes: int | None) -> HelperProcess | None:
     """As many processes as were asked for; without a wish, two where there are cores for them."""
     if processes is None:
-        cores = len(os.sched_getaffinity(0))
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         return HelperProcess(owner_dsn, app_dsn) if cores >= CORES_MIN else None
     return HelperProcess(owner_dsn, app_dsn, events_min=0) if processes > 1 else None
 

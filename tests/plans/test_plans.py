@@ -168,6 +168,7 @@ _READ = {
     "READ_STREAMS",
     "READ_LOG",
     "READ_FACTS",
+    "READ_SPAN",
     "LOCK",
 }
 

@@ -2,9 +2,12 @@
 
 from collections.abc import Collection
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from application.ports import Stream
+from domain import events as e
 from projections import filling
 from projections.catalogue import PROJECTIONS
 from projections.parked import park
@@ -13,6 +16,7 @@ from projections.renewal import rebuild
 from projections.table import Table
 from tests.examples import OBSERVED
 from tests.projections.conftest import Stage
+from tests.projections.test_folds import example
 from tests.projections.test_rebuild import append_poison, contents
 from tests.projections.test_runner import (
     append,
@@ -89,6 +93,25 @@ async def test_a_row_the_database_refuses_in_a_span_parks_its_stream_and_no_othe
     assert await parked(stage) == [(payments.schema, session_stream(60).id, at)]
     watched = next(each for each in rebuilt if each.projection.name == "watch_list")
     assert await rows(stage, f"SELECT count(*) FROM {watched.schema}.watch_list") == [(119,)]
+
+
+@pytest.mark.services
+async def test_a_row_that_cannot_even_be_packed_parks_its_stream_and_no_other(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """COPY is under way by then, and has to be taken back."""
+    tiny(monkeypatch)
+    opened, won = example(e.DeliveryOpened), example(e.DeliverySucceeded)
+    for number in range(1, 31):
+        slow = won.changed(latency_ms=2**40 if number == 17 else 5)
+        stream = Stream("webhook_delivery", UUID(int=number))
+        await append(stage, stream, opened.changed(delivery_id=stream.id), slow)
+    rebuilt = await rebuild(stage.owner, stage.store, PROJECTIONS, stage.clock)
+    deliveries = next(each for each in rebuilt if each.projection.name == "deliveries")
+    assert await parked(stage) == [(deliveries.schema, UUID(int=17), 34)]
+    for table, count in (("deliveries", 30), ("delivery_attempts", 29)):
+        found = await rows(stage, f"SELECT count(*) FROM {deliveries.schema}.{table}")
+        assert found == [(count,)], table
 
 
 @pytest.mark.services
