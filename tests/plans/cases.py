@@ -328,7 +328,6 @@ def _log() -> Iterator[Case]:
     yield case(PostgresEventStore, "read_stream", KEY, nobodys, finds=False)
     yield case(PostgresEventStore, "read_streams", PAGE, streams, what="a hundred")
     for after in (0, 100_000, 250_000):
-<<<<<<< ours
         more = after < N // 4
         for method in ("read_log", "read_raw", "read_facts"):
             yield case(PostgresEventStore, method, PAGE, after=after, limit=200, finds=more)
@@ -344,16 +343,6 @@ def _log() -> Iterator[Case]:
         )
     yield case(PostgresEventStore, "stored_response", KEY, BIG, "live", "key-0000003")
     yield case(PostgresStoredAnswers, "purge", BATCH, moment(HALF), 100)
-=======
-        yield _case(PostgresEventStore, "read_log", PAGE, after=after, limit=200)
-        yield _case(PostgresEventStore, "read_raw", PAGE, after=after, limit=200)
-        yield _case(PostgresEventStore, "read_facts", PAGE, after=after, limit=200)
-        names = ["delivery.opened"]
-        upto = after + 200
-        yield _case(PostgresEventStore, "read_span", PAGE, after=after, upto=upto, skipping=names)
-    yield _case(PostgresEventStore, "stored_response", KEY, BIG, "live", "key-0000003")
-    yield _case(PostgresStoredAnswers, "purge", BATCH, moment(HALF), 100)
->>>>>>> theirs
     # A month of the merchant with 60 % of everything: what it is about is read, and nothing else.
     month = Bound(blocks=40_000, rows=50_000, sorted=50_000, counts=True)
     accounts = Bound(blocks=2_000, rows=2_000, sorted=101)
