@@ -36,6 +36,7 @@ from domain.networks import Network
 
 _GAS = 50_000
 FINAL_BLOCKS = 64
+BRANCHES_APART = 1_000  # more than a chain is reorganised
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class MemoryChain:
     minted: Counter[tuple[str, str]] = field(default_factory=Counter)
     _known: dict[str, MemoryBlock] = field(default_factory=dict)
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+    _copies: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
     _branch: int = 0
     final: int = 0
     # Of the blocks as they stand: what each account got less what it gave, its transactions,
@@ -145,7 +147,9 @@ class MemoryChain:
         """A branch of its own from here on, for a provider that forks away."""
         twin = MemoryChain(self.network, self.began_at, list(self.blocks), list(self.mempool))
         twin._known = dict(self._known)
-        twin._branch = self._branch + 1_000
+        # No two branches make one hash: a transaction's hash is of what it does.
+        twin._copies = self._copies
+        twin._branch = next(self._copies) * BRANCHES_APART + self._branch % BRANCHES_APART
         twin.final = self.final
         return twin
 
