@@ -5,7 +5,9 @@ Shapes  HelperProcess is the first one's side. It writes one line of JSON to the
         because the first process is done, or killed, the second one ends by itself.
         The other answers on stdout, a line each: {"phase", "position", "projection"}, and at the
         end {"done": true} or {"failed": name of the error, "text"}. It logs to stderr.
-        Connection strings hold passwords, so they are neither arguments nor environment.
+        Connection strings hold passwords, so they are no arguments, which everybody can read;
+        of our environment, which holds more secrets, it is given only what INHERITED names.
+        It is started with -P: whatever lies in the current directory is none of its code.
 Units   END_SECONDS for the other to end, before it is killed.
 Errors  StoreUnavailable when the other had no database; HelperFailed for all else, with the
         other's own words, or with the signal that ended it
@@ -17,11 +19,14 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import orjson
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import Conninfo
 
 from adapters.clock import SystemClock, SystemIds
 from adapters.event_store import PostgresEventStore
@@ -38,24 +43,38 @@ END_SECONDS = 5.0
 LINE_BYTES_MAX = 1 << 20
 POOL_SIZE_MAX = 3
 CORES_MIN = 2
+CPU_MAX = Path("/sys/fs/cgroup/cpu.max")  # what cgroup v2 lets a container have
+# To be found and started, to write as we do, to have its time zone and its certificates.
+INHERITED = frozenset({
+    *("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "LANG", "LANGUAGE", "TZ"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "KRB5CCNAME", "KRB5_CONFIG"),
+    *("PGSERVICEFILE", "PGSYSCONFDIR", "PGREQUIRESSL"),  # libpq's, beside those it lists itself
+})  # fmt: skip
+INHERITED_PREFIXES = ("LC_", "PYTHON")
+PASSWORD = "PGPASSWORD"  # noqa: S105 - the name of a variable
 
 
 @dataclass(frozen=True, slots=True)
 class HelperProcess:
-    owner_dsn: str
-    app_dsn: str
+    owner_dsn: str = field(repr=False)
+    app_dsn: str = field(repr=False)
     events_min: int = EVENTS_MIN
 
     async def replay(self, names: Sequence[str], tell: OnHelped) -> None:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway.rebuild_helper"),
+            *(sys.executable, "-P", "-m", "gateway.rebuild_helper"),
             stdin=PIPE,
             stdout=PIPE,
             limit=LINE_BYTES_MAX,
+            env=inherited(os.environ),  # noqa: TID251 - less what is no business of the other
             start_new_session=True,  # a Ctrl-C is for the first process, which tells this one
         )
         try:
-            order = {"owner": self.owner_dsn, "app": self.app_dsn, "names": list(names)}
+            order = {
+                "owner": _with_password(self.owner_dsn),
+                "app": _with_password(self.app_dsn),
+                "names": list(names),
+            }
             assert process.stdin is not None
             process.stdin.write(orjson.dumps(order) + b"\n")
             await process.stdin.drain()
@@ -102,12 +121,41 @@ async def _end(process: Process) -> None:
         await process.wait()
 
 
+def inherited(environment: Mapping[str, str]) -> dict[str, str]:
+    """What of it the other process gets: no settings of ours, and no secret."""
+    libpqs = {each.envvar.decode() for each in Conninfo.get_defaults() if each.envvar}
+    names = (INHERITED | libpqs) - {PASSWORD}
+    return {
+        name: value
+        for name, value in environment.items()
+        if name in names or name.startswith(INHERITED_PREFIXES)
+    }
+
+
+def _with_password(dsn: str) -> str:
+    """As libpq would add it here, from an environment that the other does not get."""
+    password = os.environ.get(PASSWORD)  # noqa: TID251 - libpq's setting, not ours
+    if password is None or "password" in conninfo_to_dict(dsn):
+        return dsn
+    return make_conninfo(dsn, password=password)
+
+
 def helper_for(owner_dsn: str, app_dsn: str, processes: int | None) -> HelperProcess | None:
     """As many processes as were asked for; without a wish, two where there are cores for them."""
     if processes is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-        return HelperProcess(owner_dsn, app_dsn) if cores >= CORES_MIN else None
+        return HelperProcess(owner_dsn, app_dsn) if _cores() >= CORES_MIN else None
     return HelperProcess(owner_dsn, app_dsn, events_min=0) if processes > 1 else None
+
+
+def _cores() -> float:
+    """Those we may run on, and no more of them than a container is let have."""
+    ours = getattr(os, "sched_getaffinity", None)  # Linux alone has it
+    cores = os.cpu_count() or 1 if ours is None else len(ours(0))
+    try:
+        quota, period = CPU_MAX.read_text().split()
+        return min(cores, int(quota) / int(period))
+    except (OSError, ValueError):  # there is none, or it is "max"
+        return cores
 
 
 # ---------------------------------------------------------------- the other side

@@ -1,17 +1,21 @@
 """A rebuild in two processes, either of which may be killed: the same rows in the end."""
 
 import asyncio
+import os
 import signal
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # the package ships no type hints
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from adapters.clock import SystemClock
 from application.ports import StoreUnavailable
-from gateway.rebuild_helper import EVENTS_MIN, HelperProcess, helper_for
+from gateway import rebuild_helper
+from gateway.rebuild_helper import EVENTS_MIN, HelperProcess, helper_for, inherited
 from projections.catalogue import PROJECTIONS
 from projections.rebuild import Order
 from projections.renewal import rebuild
@@ -37,11 +41,15 @@ async def lived_in(site: Site) -> Site:
 
 
 async def helper_of(process: Process) -> psutil.Process:
-    """The process it has started, as soon as there is one."""
+    return await child_of(process.pid)
+
+
+async def child_of(pid: int) -> psutil.Process:
+    """The helper it has started, as soon as there is one."""
     async with asyncio.timeout(SECONDS_MAX):
         while True:
             with suppress(psutil.NoSuchProcess):
-                for child in psutil.Process(process.pid).children():
+                for child in psutil.Process(pid).children():
                     if "gateway.rebuild_helper" in child.cmdline():
                         return child
             await asyncio.sleep(0.002)
@@ -110,10 +118,9 @@ async def test_a_helper_does_not_outlive_who_started_it(site: Site, how: signal.
 
 @pytest.mark.services
 async def test_what_a_helper_stumbles_over_is_told_with_its_type(lived_in: Site) -> None:
-    nowhere = HelperProcess("host=127.0.0.1 port=1", "host=127.0.0.1 port=1", events_min=0)
     with pytest.raises(StoreUnavailable):
         await rebuild(
-            lived_in.owner, lived_in.store, PROJECTIONS, SystemClock(), Order("test"), nowhere
+            lived_in.owner, lived_in.store, PROJECTIONS, SystemClock(), Order("test"), NOWHERE
         )
     # The application's role may not build indexes: what the database says reaches people.
     app = lived_in.migrated.app_dsn
@@ -133,8 +140,96 @@ async def test_what_a_helper_stumbles_over_is_told_with_its_type(lived_in: Site)
     assert {each.position for each in rebuilt} == {await lived_in.store.head()}
 
 
-def test_two_processes_are_for_long_logs_and_two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+NOWHERE = HelperProcess("host=127.0.0.1 port=1", "host=127.0.0.1 port=1", events_min=0)
+
+
+async def unheard(phase: str, position: int, projection: str | None) -> None:
+    """Nobody is interested."""
+
+
+async def test_what_lies_in_the_current_directory_is_not_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hostile = f"open({str(tmp_path / 'ran')!r}, 'w').close(); raise SystemExit(1)"
+    (tmp_path / "gateway").mkdir()
+    for name in ("gateway/__init__.py", "orjson.py", "asyncio.py"):
+        (tmp_path / name).write_text(hostile)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreUnavailable):  # our own code ran, and found no database
+        await NOWHERE.replay(["inbox"], unheard)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_helper_inherits_no_secret_and_all_that_it_needs() -> None:
+    needed = {
+        "PATH": "/bin",
+        "HOME": "/home/ann",
+        "LANG": "C.UTF-8",
+        "LC_ALL": "C",
+        "TZ": "UTC",
+        "PYTHONUNBUFFERED": "1",
+        "VIRTUAL_ENV": "/v",
+        "SSL_CERT_FILE": "/c",
+        "PGSSLROOTCERT": "/r",
+        "PGHOST": "h",
+        "PGPASSFILE": "/p",
+        "PGSERVICEFILE": "/s",
+    }
+    secret = {
+        "DATABASE_URL": "postgresql://a:b@h/",
+        "DATABASE_URL_OWNER": "postgresql://o:b@h/",
+        "MASTER_KEY": "00",
+        "KEYSTORE_PASSPHRASE": "x",
+        "RPC_URLS_BASE": "https://h/key",
+        "PGPASSWORD": "x",
+        "AWS_SECRET_ACCESS_KEY": "x",
+    }
+    assert inherited(needed | secret) == needed
+
+
+async def test_the_environment_of_the_helper_holds_no_setting_of_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MASTER_KEY", "deadbeef")
+    monkeypatch.setenv("PGPASSWORD", "libpqs")
+    work = asyncio.create_task(NOWHERE.replay(["inbox"], unheard))
+    helper = await child_of(os.getpid())
+    environment = helper.environ()
+    with pytest.raises(StoreUnavailable):
+        await work
+    assert "PATH" in environment
+    assert not {"MASTER_KEY", "PGPASSWORD"} & environment.keys()
+
+
+@pytest.mark.services
+async def test_a_password_of_libpqs_environment_goes_through_the_pipe(
+    lived_in: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server asks for none here, so what is ordered is looked at."""
+    monkeypatch.setenv("PGPASSWORD", "it's")
+    for dsn, password in (
+        ("host=h user=ann", "it's"),
+        ("postgresql://ann@h/books", "it's"),
+        ("postgresql://ann:own@h/books", "own"),
+    ):
+        given = conninfo_to_dict(rebuild_helper._with_password(dsn))
+        assert (given["host"], given["user"], given["password"]) == ("h", "ann", password)
+    whole = HelperProcess(lived_in.migrated.owner_dsn, lived_in.migrated.app_dsn, events_min=0)
+    rebuilt = await rebuild(
+        lived_in.owner, lived_in.store, PROJECTIONS, SystemClock(), Order("test"), whole
+    )
+    assert {each.position for each in rebuilt} == {await lived_in.store.head()}
+
+
+def test_passwords_are_not_shown_with_a_helper() -> None:
+    assert "geheim" not in repr(HelperProcess("password=geheim", "password=geheim"))
+
+
+def test_two_processes_are_for_long_logs_and_two_cores(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(rebuild_helper, "CPU_MAX", tmp_path / "cpu.max")
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1}, raising=False)
     chosen = helper_for("owner", "app", None)
     assert chosen is not None
     assert chosen.events_min == EVENTS_MIN
@@ -144,3 +239,32 @@ def test_two_processes_are_for_long_logs_and_two_cores(monkeypatch: pytest.Monke
     assert forced.events_min == 0
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
     assert helper_for("owner", "app", None) is None
+
+
+@pytest.mark.parametrize(
+    ("cores", "quota", "two"),
+    [
+        (2, None, True),
+        (1, None, False),
+        (None, None, False),
+        (8, "max 100000", True),
+        (8, "200000 100000", True),
+        (8, "199999 100000", False),
+        (1, "400000 100000", False),
+        (8, "", True),
+    ],
+)
+def test_where_nobody_says_which_cores_are_ours_all_are_counted(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    cores: int | None,
+    quota: str | None,
+    two: bool,
+) -> None:
+    """As on macOS; and a container may be let have less than there are."""
+    monkeypatch.delattr("os.sched_getaffinity", raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    monkeypatch.setattr(rebuild_helper, "CPU_MAX", tmp_path / "cpu.max")
+    if quota is not None:
+        (tmp_path / "cpu.max").write_text(f"{quota}\n")
+    assert (helper_for("owner", "app", None) is not None) is two
