@@ -2,10 +2,12 @@
 
 Shapes  migrations.deploys has one row from the one to the other. Meanwhile processes of two
         releases read the log, and the newer one writes nothing that the older cannot read.
+        A deploy that was given up leaves the row, until somebody says so: `--given-up`.
 Errors  NotKnown where this release has never migrated the database; ports.StoreUnavailable.
 """
 
 from datetime import datetime
+from typing import Any
 
 import psycopg
 
@@ -28,6 +30,10 @@ TABLE = (
 _BEGUN = f"INSERT INTO {VERSION_SCHEMA}.deploys DEFAULT VALUES ON CONFLICT DO NOTHING"  # noqa: S608
 _ENDED = f"DELETE FROM {VERSION_SCHEMA}.deploys"  # noqa: S608
 _SINCE = f"SELECT began_at FROM {VERSION_SCHEMA}.deploys"  # noqa: S608
+_SECONDS = (
+    "SELECT coalesce(max(extract(epoch FROM clock_timestamp() - began_at)), 0)::float "  # noqa: S608
+    f"FROM {VERSION_SCHEMA}.deploys"
+)
 
 
 class NotKnown(Exception):  # noqa: N818 - named for what is the case
@@ -36,14 +42,33 @@ class NotKnown(Exception):  # noqa: N818 - named for what is the case
 
 def keep(connection: psycopg.Connection, phase: Phase | None) -> None:
     """For the migration of that phase, once it is clear that nothing is in its way."""
-    connection.execute((_BEGUN if phase == "before" else _ENDED).encode())
+    if phase == "before":
+        connection.execute(_BEGUN.encode())
+    else:
+        end(connection)
+
+
+def end(connection: psycopg.Connection) -> bool:
+    """Whether one was under way."""
+    return connection.execute(_ENDED.encode()).rowcount > 0
 
 
 async def under_way_since(postgres: Postgres) -> datetime | None:
+    row = await _asked(postgres, _SINCE)
+    return None if row is None else row[0]
+
+
+async def under_way_seconds(postgres: Postgres) -> float:
+    """By the database's clock; 0 when none is."""
+    row = await _asked(postgres, _SECONDS)
+    assert row is not None, "an aggregate has a row"
+    return float(row[0])
+
+
+async def _asked(postgres: Postgres, statement: str) -> tuple[Any, ...] | None:
     async with postgres.reading() as connection:
         try:
-            cursor = await connection.execute(_SINCE.encode())
+            cursor = await connection.execute(statement.encode())
         except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege) as error:
             raise NotKnown from error
-        row = await cursor.fetchone()
-    return None if row is None else row[0]
+        return await cursor.fetchone()

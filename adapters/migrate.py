@@ -172,12 +172,28 @@ def _insist(admin: psycopg.Connection, statement: sql.Composed) -> None:
             return
 
 
-def migrate(owner_dsn: str, phase: Phase | None = None, *, scripts: Path = SCRIPTS) -> list[str]:
-    """Apply the revisions this database lacks, in order; the answer names them."""
-    raw = psycopg.connect(
+def give_up_deploy(owner_dsn: str) -> bool:
+    """Forget that `--before` has run, of whichever release; whether it had. Revisions stay."""
+    raw = _connect(owner_dsn)
+    try:
+        _prepare(raw)
+        was_under_way = deploys.end(raw)
+        raw.commit()
+        return was_under_way
+    finally:
+        raw.close()
+
+
+def _connect(owner_dsn: str) -> psycopg.Connection:
+    return psycopg.connect(
         make_conninfo(owner_dsn, application_name="gateway-migrate"),
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
     )
+
+
+def migrate(owner_dsn: str, phase: Phase | None = None, *, scripts: Path = SCRIPTS) -> list[str]:
+    """Apply the revisions this database lacks, in order; the answer names them."""
+    raw = _connect(owner_dsn)
     try:
         _prepare(raw)
         engine = create_engine("postgresql+psycopg://", creator=lambda: raw, poolclass=StaticPool)

@@ -174,10 +174,20 @@ def migrate(
     after: Annotated[
         bool, typer.Option("--after", help="what old code had to be gone for")
     ] = False,
+    given_up: Annotated[
+        bool,
+        typer.Option("--given-up", help="end a deploy not made, by the release that goes on"),
+    ] = False,
 ) -> None:
     """Make roles and tables, or bring them up to date. Needs DATABASE_URL_OWNER."""
     from gateway import operate
+    from gateway.failures import GatewayError
 
+    if given_up:
+        if before or after:
+            raise GatewayError("--given-up stands alone: it applies nothing")
+        operate.give_up_deploy(settings_of(needs=("database_url_owner",)))
+        return
     phase: Literal["before", "after"] | None = "before" if before else "after"
     if before == after:
         phase = None

@@ -7,13 +7,16 @@ Shapes  A Metric declares name, kind, labels and meaning; `declared` refuses nam
 Rules   names begin with gateway_, counters end in _total, times are in _seconds; labels are only
         those of LABELS, so that no id, merchant, address or URL can become one; a metric has at
         most SERIES_MAX series.
-Errors  none end the process, for no payment may wait for a figure. A port that cannot be had is
-        warned of once, and tried again until it is free. An origin that fails or is slow is left out of that
-        scrape, and gateway_scrape_failures_total says so.
+Errors  a host that is not there or a port that is forbidden ends the process when it starts:
+        only its settings can mend that. Nothing ends it later, for no payment may wait for a
+        figure: a port that is taken is warned of once, and tried again until it is free; an
+        origin that fails or is slow is left out of that scrape, and
+        gateway_scrape_failures_total says so.
 """
 
 import asyncio
 import contextlib
+import errno
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -194,6 +197,8 @@ async def served(exposition: Exposition, host: str, port: int | None) -> AsyncIt
         try:
             bound: int | None = await _listen(runner, host, port)
         except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
             bound, reason = None, error.strerror
             log.warning("metrics_not_served", host=host, port=port, reason=reason, hint=OWN_PORT)
             trying = asyncio.create_task(_listen_later(runner, host, port))

@@ -18,7 +18,7 @@ from adapters.revisions import MigrationRefused, Phase
 from application.asset_units import AssetUnits
 from application.ports import Recorded
 from application.reads import AccountBalance, TrialBalance
-from domain.events import Event
+from domain.events import Event, EventUnknown
 from domain.networks import NetworkBook
 from domain.values import Mode
 from gateway import bootstrap, release
@@ -47,10 +47,10 @@ def migrate(settings: Settings, phase: Phase | None = None) -> None:
         )
         if given is not None
     }
-    refused = migrations.create_roles(owner, passwords) if passwords else []
-    for sentence in refused:
+    not_done = migrations.create_roles(owner, passwords) if passwords else []
+    for sentence in not_done:
         sys.stderr.write(f"{sentence}\n")
-    if refused:
+    if not_done:
         sys.stderr.write("let a superuser do it; the gateway works without\n")
     try:
         made = release.make_tables(owner, phase)
@@ -63,6 +63,28 @@ def migrate(settings: Settings, phase: Phase | None = None) -> None:
         else:
             made += _fill(owner, telling=phase is None)
     print("\n".join(made) or "nothing to do: the database is up to date")
+
+
+def give_up_deploy(settings: Settings) -> None:
+    """By the release whose processes go on: what its code knows, they can read.
+
+    The log is told first, so that nothing done meanwhile waits for a command that never comes.
+    """
+    owner = settings.secret("database_url_owner")
+    try:
+        with explained():
+            told = asyncio.run(release.tell_what_was_done(owner))
+        ended = migrations.give_up_deploy(owner)
+    except EventUnknown as error:
+        raise GatewayError(
+            f"the newer release noted what this one does not know ({error}): the deploy stays "
+            "under way until `gateway migrate --after` of a release that knows it"
+        ) from error
+    except MigrationRefused as refused:
+        raise GatewayError(str(refused)) from refused
+    print("no deploy is under way" + (" any more" if ended else ""))
+    if told:
+        print(f"the log was told what was done to read models meanwhile: {told}")
 
 
 def _fill(owner: str, *, telling: bool) -> list[str]:

@@ -29,6 +29,7 @@ from gateway.settings import Settings
 from gateway.stream_names import stream_named
 from gateway.supervisor import stop_on_signals
 from gateway.tables import console, lines
+from gateway.unfinished import unfinished
 from projections import parked as parking
 from projections import renewal, switching
 from projections.catalogue import PROJECTIONS
@@ -77,6 +78,7 @@ async def listed(settings: Settings, *, as_json: bool) -> int:
             before = await standings(core.postgres, PROJECTIONS)
             await asyncio.sleep(RATE_SECONDS)
             after = await standings(core.postgres, PROJECTIONS)
+            deploy = await unfinished(core.postgres)
     found = with_rates(before, after, RATE_SECONDS)
     missing = _not_there(found)
     if missing:
@@ -84,9 +86,12 @@ async def listed(settings: Settings, *, as_json: bool) -> int:
             f"there are no tables for {', '.join(missing)} of this release: run `gateway migrate`"
         )
     if as_json:
-        _print_json(map(projections_view.standing_json, found))
+        _print_json(
+            projections_view.standing_json(each) | deploy.json(each.projection) for each in found
+        )
     else:
         console().print(projections_view.standings_table(found))
+        lines(console(), *deploy.sentences())
     return 1 if any(each.trouble for each in found) else 0
 
 

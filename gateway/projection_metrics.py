@@ -3,14 +3,17 @@
 Shapes  Every process that follows shows all of them, whether it leads or stands by: they are read
         from the database. What is shown to people has the label of its projection alone; tables
         beside it, kept or being rebuilt, are counted by their state.
+        A deploy that nobody ended shows here too: until then the log is told of no operation.
 """
 
 from collections import Counter
+from contextlib import suppress
 
+from adapters import deploys
+from adapters.postgres import Postgres
 from gateway.metrics import Metric, Sample, Samples, declared
 from projections.catalogue import PROJECTIONS
-from projections.database import Connections
-from projections.standing import standings
+from projections.standing import standings, untold
 
 _PROJECTION = ("projection",)
 BESIDE = ("kept", "building", "ready", "failed")
@@ -45,10 +48,28 @@ TABLES_BESIDE = Metric(
     "Schemas beside what is shown, by state: kept, building, ready, failed.",
     (*_PROJECTION, "kind"),
 )
-METRICS = declared(LED, LAG_EVENTS, LAG_SECONDS, PARKED, TABLES_BESIDE)
+DEPLOY_SECONDS = Metric(
+    "gateway_deploy_under_way_seconds",
+    "gauge",
+    "How long ago `gateway migrate --before` was run that nothing has ended yet; 0 without one.",
+)
+UNTOLD = Metric(
+    "gateway_projection_untold_operations",
+    "gauge",
+    "What was done to read models and is noted, of which the log has not been told.",
+)
+METRICS = declared(LED, LAG_EVENTS, LAG_SECONDS, PARKED, TABLES_BESIDE, DEPLOY_SECONDS, UNTOLD)
 
 
-async def projection_samples(connections: Connections) -> Samples:
+async def projection_samples(connections: Postgres) -> Samples:
+    noted = await untold(connections)
+    samples = [Sample(UNTOLD, (), sum(noted.values()))]
+    with suppress(deploys.NotKnown):
+        samples.append(Sample(DEPLOY_SECONDS, (), await deploys.under_way_seconds(connections)))
+    return samples + await _standing_samples(connections)
+
+
+async def _standing_samples(connections: Postgres) -> list[Sample]:
     samples: list[Sample] = []
     beside: Counter[tuple[str, str]] = Counter()
     for each in await standings(connections, PROJECTIONS):

@@ -6,7 +6,8 @@ Shapes  One session-level advisory lock a projection makes its leader; the conne
         The server ends that session when it hears nothing of it for SILENCE_SECONDS_MAX, or when
         one transaction lasts as long: a leader that hangs or is suspended makes way, and finds
         out when it wakes. What is heard is a step that writes, or a heartbeat after one that
-        found nothing new.
+        found nothing new. A slow leader looks the same from there: one whose step was ended for
+        its length goes on with a smaller one.
         The leader keeps up to date what is shown and what is kept behind it, in one transaction.
         A version of which nothing is shown yet is left to the command that rebuilds it.
 Units   seconds, by the event loop's own clock.
@@ -29,6 +30,7 @@ from projections.applying import Applier, Follower
 from projections.collector import few_collections
 from projections.database import Connections
 from projections.following import Procession
+from projections.pace import Pace, TooSlow, cause_of
 from projections.projection import Projection
 from projections.upkeep import lock_key
 
@@ -47,6 +49,7 @@ NOT_SHOWN = "gateway projections rebuild"
 _TROUBLE = (
     Unavailable,
     TimeoutError,
+    TooSlow,
     psycopg.Error,
     EventUnknown,
     checkpoints.NotMigrated,
@@ -74,6 +77,7 @@ class ProjectionRunner:
         self._projections = tuple(projections)
         self._hints = hints
         self._applier = Applier(clock)
+        self._pace = Pace()
         self._woken = asyncio.Event()
         self._trouble: str | None = None
         self._waiting: set[str] = set()
@@ -95,13 +99,14 @@ class ProjectionRunner:
                 await self._lead(stop)
             except _TROUBLE as error:
                 fresh = self._say_trouble(error)
-                retry_seconds = RETRY_SECONDS_MIN if fresh else retry_seconds * 2
+                smaller = isinstance(error, TooSlow) and error.smaller
+                retry_seconds = RETRY_SECONDS_MIN if fresh or smaller else retry_seconds * 2
                 retry_seconds = min(retry_seconds, RETRY_SECONDS_MAX)
                 await _wait(stop, retry_seconds)
 
     async def _lead(self, stop: asyncio.Event) -> None:
         """Hold one connection, and on it the locks of what we lead, until the end or trouble."""
-        procession = Procession(self._store, self._applier)
+        procession = Procession(self._store, self._applier, self._pace)
         async with self._connections.connection() as connection:
             try:
                 # Rows and checkpoint move together: what a crash takes back is read again.
@@ -129,8 +134,7 @@ class ProjectionRunner:
                 asked_at = began_at
             self._woken.clear()
             try:
-                async with asyncio.timeout(STEP_SECONDS_MAX):
-                    size = await procession.step(connection, _all(followers))
+                size = await self._step(connection, procession, _all(followers))
             except checkpoints.Overtaken:
                 # An operator has shown other tables or mended a stream. Twice in a row means
                 # that somebody else follows what we hold the lock of.
@@ -145,7 +149,7 @@ class ProjectionRunner:
                 await connection.commit()
                 heard_at = loop.time()
             self._say_well()
-            if procession.is_full(size):
+            if procession.is_full:
                 continue
             if size > 0:
                 idle_seconds = GATHER_SECONDS
@@ -155,6 +159,28 @@ class ProjectionRunner:
             if self._woken.is_set():
                 await _wait(stop, HINT_SECONDS)
             idle_seconds = min(idle_seconds * 2, IDLE_SECONDS_MAX)
+
+    async def _step(
+        self, connection: AsyncConnection, procession: Procession, followers: Sequence[Follower]
+    ) -> int:
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
+        try:
+            async with asyncio.timeout(STEP_SECONDS_MAX):
+                size = await procession.step(connection, followers)
+        except _TROUBLE as error:
+            slow = self._pace.failed(
+                error,
+                loop.time() - began_at,
+                SILENCE_SECONDS_MAX,
+                size=procession.size,
+                position=procession.position,
+            )
+            if slow is None:
+                raise
+            raise slow from error
+        self._pace.succeeded(size, loop.time() - began_at, SILENCE_SECONDS_MAX)
+        return size
 
     async def _take_lead(
         self, connection: AsyncConnection, followers: dict[str, list[Follower]]
@@ -211,7 +237,8 @@ class ProjectionRunner:
         fresh = trouble != self._trouble
         self._trouble = trouble
         if fresh:
-            log.warning("projections_stopped", reason=trouble)
+            reason = error.reason if isinstance(error, TooSlow) else cause_of(error)
+            log.warning("projections_stopped", reason=reason)
         return fresh
 
     def _say_waiting(self, projection: Projection) -> None:

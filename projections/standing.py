@@ -94,6 +94,7 @@ SELECT c.name, c.version, c.schema,
 FROM head CROSS JOIN rm_admin.checkpoints c LEFT JOIN rm_admin.rebuilds r USING (schema)
 ORDER BY c.name, c.live DESC, c.followed DESC, c.schema
 """
+_UNTOLD = "SELECT projection, count(*) FROM rm_admin.operations WHERE NOT told GROUP BY projection"
 Holders = Mapping[tuple[int, int], str]
 
 
@@ -132,6 +133,16 @@ def _standing(row: Sequence[Any], holders: Holders, ours: Collection[tuple[str, 
         ours=(name, version) in ours,
         rate=None if followed else max(row[11] or 0.0, 0.0),
     )
+
+
+async def untold(connections: Connections) -> Mapping[str, int]:
+    """By projection, how many operations are noted of which the log has not been told."""
+    async with connections.reading() as connection:
+        try:
+            cursor = await connection.execute(_UNTOLD)
+        except errors.UndefinedTable as error:
+            raise NotMigrated("rm_admin") from error
+        return dict(await cursor.fetchall())
 
 
 def with_rates(

@@ -33,7 +33,7 @@ from gateway.chain_metrics import (
     chain_samples,
 )
 from gateway.metrics import SCRAPE_FAILURES, Metric, Sample
-from gateway.projection_metrics import LAG_SECONDS, LED, PARKED
+from gateway.projection_metrics import DEPLOY_SECONDS, LAG_SECONDS, LED, PARKED
 from gateway.store_metrics import REFUSALS, WAIT, WRITE
 from tests.chain_ingest.second_look import Looking
 from tests.chain_ingest.test_measures import MeasuredWorld
@@ -297,6 +297,8 @@ async def test_every_reorg_is_a_ticket_and_a_deep_one_pages_once() -> None:
          {"ProjectionUnattended"}),
         (lambda _: {(LAG_SECONDS, ("payments",)): 31}, {"ProjectionBehind"}),
         (lambda _: {(PARKED, ("inbox",)): 1}, {"ProjectionParked"}),
+        (lambda _: {(DEPLOY_SECONDS, ()): 86_401}, {"DeployUnfinished"}),
+        (lambda _: {(DEPLOY_SECONDS, ()): 80_000}, set()),
         (lambda minute: {(REFUSALS, ("busy",)): 1.0 * (minute > 25)}, {"AppendsTurnedAway"}),
         (lambda minute: {(REFUSALS, ("busy",)): 1.0 * (minute > 5),
                          (REFUSALS, ("conflict",)): 9.0 * minute}, set()),

@@ -230,6 +230,16 @@ async def test_a_port_that_is_taken_is_warned_of_and_ends_nothing(
         await client.get(f"http://127.0.0.1:{port}/metrics")
 
 
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+async def test_a_host_that_is_not_ours_ends_the_process_instead_of_being_waited_for(
+    host: str,
+) -> None:
+    with capture_logs() as logs, pytest.raises(OSError, match=r".+"):
+        async with served(Exposition(), host, 0):
+            pytest.fail("nothing listens, so the block must not run")
+    assert "metrics_not_served" not in [each["event"] for each in logs]
+
+
 async def test_without_a_port_nothing_listens() -> None:
     async with served(Exposition(), "127.0.0.1", None) as port:
         assert port is None

@@ -278,6 +278,8 @@ async def test_prometheus_is_shown_lag_parked_streams_and_what_is_beside(site: S
         'gateway_projection_parked_streams{projection="payments"} 1.0',
         'gateway_projection_tables_beside{kind="ready",projection="payments"} 1.0',
         'gateway_projection_tables_beside{kind="kept",projection="payments"} 0.0',
+        "gateway_deploy_under_way_seconds 0.0",
+        "gateway_projection_untold_operations 0.0",
         "gateway_scrape_failures_total 0.0",
     ):
         assert line in text

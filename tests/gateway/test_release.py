@@ -10,6 +10,8 @@ from application.upkeep import upkeep_stream
 from gateway import operate, release
 from gateway import operate_projections as by_hand
 from gateway.failures import GatewayError
+from gateway.metrics import Sample
+from gateway.projection_metrics import projection_samples
 from gateway.settings import load
 from projections.catalogue import PROJECTIONS
 from projections.payments import Payments
@@ -115,6 +117,62 @@ async def test_between_the_halves_of_a_deploy_nothing_done_by_hand_is_told_early
         await by_hand.park(settings, "payments", named, ann, as_json=True)
         assert "deploy" not in capsys.readouterr().err
         assert (await facts())[2:] == ["projection.stream_parked"], "told at once, as ever"
+
+
+async def test_a_deploy_that_was_given_up_is_shown_until_the_release_that_goes_on_ends_it(
+    migrated: Migrated, nats_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ann = Order("operator:ann", "a drill")
+    async with opened(migrated, nats_url) as site:
+        settings, payment = site.settings, session_stream(1)
+        await site.append(payment, created(1))
+        named = f"payment_session/{payment.id}"
+        before = await site.told(by_hand.listed(settings, as_json=True))
+        assert {line["deploy_under_way_since"] for line in before.lines()} == {None}
+        await asyncio.to_thread(operate.migrate, settings, "before")
+        await by_hand.park(settings, "payments", named, ann, as_json=True)
+        # The newer release brought a revision: nothing of this one applies, so it may not end it.
+        async with await psycopg.AsyncConnection.connect(migrated.owner_dsn) as owner:
+            await owner.execute("UPDATE migrations.applied SET version_num = '9999_newer'")
+        with pytest.raises(GatewayError, match="newer"):
+            await asyncio.to_thread(operate.migrate, settings, "after")
+        listed = await site.told(by_hand.listed(settings, as_json=True))
+        untold = {line["projection"]: line["untold"] for line in listed.lines()}
+        assert {name for name, count in untold.items() if count} == {"payments"}
+        assert all(line["deploy_under_way_since"] for line in listed.lines())
+        said = await site.told(by_hand.listed(settings, as_json=False))
+        assert "a deploy is under way since" in said.out
+        assert "has not been told of: 1" in " ".join(said.out.split())
+        assert "--given-up" in said.out
+        samples = await projection_samples(site.app)
+        shown = {each.metric.name: each.value for each in samples if isinstance(each, Sample)}
+        assert shown["gateway_deploy_under_way_seconds"] > 0
+        assert shown["gateway_projection_untold_operations"] == 1
+        capsys.readouterr()
+        await asyncio.to_thread(operate.give_up_deploy, settings)
+        assert "no deploy is under way any more" in capsys.readouterr().out
+        told = await site.store.read_log(after=1, limit=9)
+        assert [each.event.name for each in told] == ["projection.stream_parked"]
+        said = await site.told(by_hand.listed(settings, as_json=False))
+        assert "deploy" not in said.out
+        await asyncio.to_thread(operate.give_up_deploy, settings)
+        assert capsys.readouterr().out == "no deploy is under way\n"
+
+
+async def test_what_only_the_newer_release_knows_keeps_its_deploy_under_way(
+    migrated: Migrated, nats_url: str
+) -> None:
+    async with opened(migrated, nats_url) as site:
+        await asyncio.to_thread(operate.migrate, site.settings, "before")
+        async with await psycopg.AsyncConnection.connect(migrated.owner_dsn) as owner:
+            await owner.execute(
+                "INSERT INTO rm_admin.operations (projection, event, event_version, data, actor) "
+                "VALUES ('payments', 'projection.dreamt_of', 1, '{}', 'operator:ann')"
+            )
+        with pytest.raises(GatewayError, match="stays under way"):
+            await asyncio.to_thread(operate.give_up_deploy, site.settings)
+        assert await site.rows("SELECT count(*) FROM migrations.deploys") == [(1,)]
+        assert await site.store.head() == 0
 
 
 async def test_no_read_model_is_touched_where_this_release_has_not_migrated(

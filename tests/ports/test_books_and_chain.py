@@ -30,6 +30,7 @@ from projections.applying import Applier, Follower
 from projections.catalogue import PROJECTIONS
 from projections.checkpoints import place_of
 from projections.following import Procession
+from projections.pace import Pace
 from projections.schema import ensure_schemas
 from tests.conftest import Migrated
 from tests.examples import (
@@ -126,7 +127,7 @@ async def postgres(migrated: Migrated) -> AsyncIterator[Kit]:
     ):
 
         async def catch_up() -> None:
-            procession = Procession(store, Applier(FakeClock(AT)), batch_events=40)
+            procession = Procession(store, Applier(FakeClock(AT)), Pace(40))
             async with pg.connection() as connection:
                 followers = [Follower(p, await place_of(connection, p)) for p in PROJECTIONS]
                 await connection.commit()

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
 
 from adapters.event_store import PostgresEventStore
 from adapters.memory.clock import SeededIds
@@ -20,7 +21,8 @@ from projections import checkpoints, runner
 from projections.applying import Applier, Follower
 from projections.catalogue import PROJECTIONS
 from projections.checkpoints import Overtaken, Place
-from projections.following import BATCH_EVENTS_MAX, Procession
+from projections.following import Procession
+from projections.pace import BATCH_EVENTS_MAX, FACT_TOO_SLOW, Pace
 from projections.payments import Payments
 from projections.progress import ProgressReads
 from projections.runner import ProjectionRunner
@@ -221,6 +223,57 @@ async def test_a_step_that_never_ends_is_given_up_and_begun_anew(
         await caught_up(stage)
 
 
+@asynccontextmanager
+async def slow_disk(stage: Stage, seconds_a_row: float) -> AsyncIterator[None]:
+    """Every new row of the sessions takes its time, as on a machine that can do no better."""
+    async with stage.owner.connection() as connection:
+        await connection.execute(
+            "CREATE FUNCTION rm_payments_v3.wait() RETURNS trigger LANGUAGE plpgsql AS "
+            f"$$ BEGIN PERFORM pg_sleep({seconds_a_row}); RETURN NEW; END $$".encode()
+        )
+        await connection.execute(
+            "CREATE TRIGGER waits BEFORE INSERT ON rm_payments_v3.payments "
+            "FOR EACH ROW EXECUTE FUNCTION rm_payments_v3.wait()"
+        )
+    yield
+
+
+async def test_a_slow_leader_goes_on_with_smaller_batches_until_it_comes_through(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "SILENCE_SECONDS_MAX", 1)
+    for number in range(1, 101):
+        await append(stage, session_stream(number), created(number))
+    with capture_logs() as logs:
+        async with slow_disk(stage, 0.04), running(stage.runner()):
+            await caught_up(stage)
+    assert len(await shown(stage)) == 100
+    reduced = [each for each in logs if each["event"] == "projections_batch_reduced"]
+    assert reduced[0]["events"] == 50
+    assert {each["reason"] for each in reduced} == {"TransactionTimeout"}
+    stopped = [each for each in logs if each["event"] == "projections_stopped"]
+    assert {each["reason"] for each in stopped} == {"TransactionTimeout"}
+    assert not [each for each in logs if each["event"] == "postgresql_unavailable"]
+
+
+async def test_a_single_fact_that_takes_too_long_is_named(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "SILENCE_SECONDS_MAX", 1)
+    for number in (1, 2):
+        await append(stage, session_stream(number), created(number))
+    with capture_logs() as logs:
+        async with slow_disk(stage, 1.5), running(stage.runner()):
+            async with asyncio.timeout(CAUGHT_UP_SECONDS):
+                while not any(each["event"] == "projections_fact_too_slow" for each in logs):
+                    await asyncio.sleep(0.1)
+            await asyncio.sleep(1.5)  # it is tried again, and not said again
+    (said,) = [each for each in logs if each["event"] == "projections_fact_too_slow"]
+    assert said["after_position"] == 0
+    assert said["hint"] == FACT_TOO_SLOW
+    assert await shown(stage) == []
+
+
 async def test_a_leader_with_nothing_to_do_is_heard_of_and_goes_on_leading(
     stage: Stage, migrated: Migrated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,7 +344,7 @@ async def test_a_leader_that_was_overtaken_writes_nothing(stage: Stage) -> None:
 async def test_a_projection_that_is_behind_joins_the_others(stage: Stage) -> None:
     history = stage.history()
     await history.write(300)
-    procession = Procession(stage.store, Applier(stage.clock), batch_events=100)
+    procession = Procession(stage.store, Applier(stage.clock), Pace(100))
     async with stage.app.connection() as connection:
         followers = [
             Follower(each, await checkpoints.place_of(connection, each))

@@ -38,6 +38,7 @@ from projections.following import Procession
 from projections.inbox_reads import InboxReads as PostgresInboxReads
 from projections.journal_reads import JournalReads
 from projections.merchant_reads import ApiKeyReads
+from projections.pace import Pace
 from projections.payment_reads import PaymentReads
 from projections.progress import ProgressReads
 from projections.refund_reads import RefundReads as PostgresRefundReads
@@ -118,7 +119,7 @@ def postgres_reads(pg: Postgres) -> Given:
     store = MemoryEventStore(ids=SeededIds(1), clock=clock)
 
     async def catch_up() -> None:
-        procession = Procession(store, Applier(clock), batch_events=40)
+        procession = Procession(store, Applier(clock), Pace(40))
         async with pg.connection() as connection:
             followers = [Follower(each, await place_of(connection, each)) for each in PROJECTIONS]
             await connection.commit()
