@@ -217,8 +217,15 @@ async def test_the_whole_cluster_can_be_taken_by_the_same_role(
 ) -> None:
     options = ("--format=tar", "--wal-method=fetch", "--checkpoint=fast", "--no-sync")
     target = str(tmp_path / "base")
-    taken = await asyncio.to_thread(
-        _run, "pg_basebackup", "--dbname", log.backup_dsn, "--pgdata", target, *options
-    )
-    assert taken.returncode == 0, taken.stderr.decode()
-    assert (tmp_path / "base" / "base.tar").stat().st_size > 0
+    command = ("pg_basebackup", "--dbname", log.backup_dsn, "--pgdata", target, *options)
+    refused = await asyncio.to_thread(_run, *command)
+    assert b"REPLICATION" in refused.stderr, "nobody gave it a password of its own yet"
+    password = urlsplit(log.backup_dsn).password or ""
+    await asyncio.to_thread(migrate.create_roles, log.admin_dsn, {migrate.BACKUP: password})
+    try:
+        taken = await asyncio.to_thread(_run, *command)
+        assert taken.returncode == 0, taken.stderr.decode()
+        assert (tmp_path / "base" / "base.tar").stat().st_size > 0
+    finally:
+        with psycopg.connect(log.admin_dsn) as admin:
+            admin.execute(f"ALTER ROLE {migrate.BACKUP} NOREPLICATION".encode())
