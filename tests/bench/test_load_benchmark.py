@@ -36,7 +36,8 @@ async def test_a_load_is_counted_beside_the_same_rows_put_in_otherwise(
     told = load.report(measured, PLAN, CONDITIONS)
     assert told.figure == loaded.per_second > 0
     assert told.baseline == round(measured.insert_per_second)
-    assert told.conditions["copy_alone_per_second"] > told.baseline
+    # Which of the two is quicker is for the benchmark to say, never for a test.
+    assert told.conditions["copy_alone_per_second"] > 0
     assert told.conditions["postgresql_cpu_us_per_event"] > 0
 
 
