@@ -1,6 +1,7 @@
 """Spans of the log into tables that nobody is shown yet, written far more cheaply than live.
 
-Shapes  Filler.step() brings those furthest behind on by at most SPAN_EVENTS_MAX positions. Pages
+Shapes  Filler.step() brings those furthest behind on by at most SPAN_EVENTS_MAX positions, by half
+        as many each time that it is Overtaken, so that it gets between those who overtake. Pages
         of the log are folded one after another, less the facts that none of them handles, and
         all rows of the span are written in one transaction: a stream whose facts lie close
         together has its row written once. Rows of streams that began within the span go by COPY,
@@ -28,11 +29,13 @@ from application.ports import Clock, EventStore
 from domain.event_base import EVENTS
 from projections import checkpoints
 from projections.applying import Applier, Follower, load_states, say_parked
+from projections.checkpoints import Overtaken
 from projections.packing import COPY_BEGINS, COPY_ENDS, register
 from projections.projection import Batch, Held, Poison
 from projections.table import Row, Table
 
 SPAN_EVENTS_MAX = 40_000
+SPAN_EVENTS_MIN = 500  # of one that is halved again and again: a hundredth of a second
 PAGE_EVENTS_MAX = 2_000
 STATES_KEPT_MAX = 4_000  # of a projection from spans before: of those that go on, the newest
 CAREFUL_EVENTS_MAX = 10_000  # a batch, where a span has to be done again
@@ -159,6 +162,7 @@ class Filler:
         self._clock = clock
         self._fillings: dict[str, Filling] = {}
         self._spans = 0
+        self._halvings = 0  # of the span
 
     async def step(
         self, connection: AsyncConnection, followers: Sequence[Follower], head: int
@@ -169,22 +173,35 @@ class Filler:
             return False
         start = min(each.position for each in behind)
         others = [each.position for each in behind if each.position > start]
-        upto = min(head, start + SPAN_EVENTS_MAX, *others)
+        upto = min(head, start + self._span(), *others)
         taking = [each for each in behind if each.position == start]
         fillings = [self._filling(each) for each in taking]
+        try:
+            await self._fill(connection, fillings, upto)
+        except Overtaken:
+            self._halvings += self._span() > SPAN_EVENTS_MIN
+            raise
+        self._halvings = max(0, self._halvings - 1)
+        self._spans += 1
+        if self._spans % SPANS_A_COLLECTION == 0:
+            gc.collect()
+        return True
+
+    async def _fill(
+        self, connection: AsyncConnection, fillings: Sequence[Filling], upto: int
+    ) -> None:
         try:
             await self._fold(connection, fillings, upto)
             await self._write(connection, fillings, upto)
         except (psycopg.DataError, psycopg.IntegrityError):
             self._fillings.clear()
-            await self._carefully(connection, taking, upto)
+            await self._carefully(connection, [each.follower for each in fillings], upto)
         except BaseException:
             self._fillings.clear()
             raise
-        self._spans += 1
-        if self._spans % SPANS_A_COLLECTION == 0:
-            gc.collect()
-        return True
+
+    def _span(self) -> int:
+        return max(min(SPAN_EVENTS_MIN, SPAN_EVENTS_MAX), SPAN_EVENTS_MAX >> self._halvings)
 
     def is_span(self, events: int) -> bool:
         """Whether so many are a span or more, during which others may have come."""
