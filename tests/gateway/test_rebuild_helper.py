@@ -163,7 +163,7 @@ async def test_what_lies_in_the_current_directory_is_not_run(
 def test_the_helper_inherits_no_secret_and_all_that_it_needs() -> None:
     needed = {
         "PATH": "/bin",
-        "HOME": "/home/ann",
+        "HOME": "/h",
         "LANG": "C.UTF-8",
         "LC_ALL": "C",
         "TZ": "UTC",
