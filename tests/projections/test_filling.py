@@ -8,7 +8,7 @@ import pytest
 
 from application.ports import Stream
 from domain import events as e
-from projections import filling
+from projections import checkpoints, filling
 from projections import rebuild as rebuilding
 from projections.catalogue import PROJECTIONS
 from projections.checkpoints import overtake
@@ -165,6 +165,30 @@ async def test_a_span_that_is_overtaken_is_halved_and_grows_again(
     assert spans == [40, 20, *[10, 20] * 6, 40, 40, 40]
     count = await rows(stage, f"SELECT count(*) FROM {done.schema}.payments")
     assert (count, done.position) == ([(200,)], 200)
+
+
+@pytest.mark.services
+async def test_large_facts_make_short_spans_and_the_same_rows(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory is by bytes: a merchant's message may be a hundred times another's."""
+    tiny(monkeypatch, SPAN_EVENTS_MAX=40, PAGE_EVENTS_MAX=5)
+    one = created(1)
+    monkeypatch.setattr(filling, "SPAN_BYTES_MAX", 12 * len(one.encoded()))
+    for number in range(1, 61):
+        large = created(number, merchant_reference="x" * 4_000 if 20 < number <= 30 else "x")
+        await append(stage, session_stream(number), large)
+    moved, plain = list[int](), checkpoints.move
+
+    async def move(connection: Any, schemas: Any, position: int, at: Any) -> None:
+        moved.append(position)
+        await plain(connection, schemas, position, at)
+
+    monkeypatch.setattr(checkpoints, "move", move)
+    (done,) = await rebuild(stage.owner, stage.store, [Payments()], stage.clock)
+    assert moved == [15, 25, 30, 45, 60]
+    count = await rows(stage, f"SELECT count(*) FROM {done.schema}.payments")
+    assert (count, done.position) == ([(60,)], 60)
 
 
 def test_rows_of_one_key_are_one_row_the_one_that_counts_or_their_sum() -> None:
