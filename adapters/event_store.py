@@ -29,15 +29,17 @@ from adapters import event_store_sql as statements
 from adapters.append_figures import AppendFigures
 from adapters.event_store_draft import Draft, draft
 from adapters.event_store_queue import WAITING_MAX, WaitingLine
-from adapters.event_store_read import BareFact, RawEvent, bare_facts
+from adapters.event_store_read import RawEvent, span_of
 from adapters.event_store_rescue import look_up
 from adapters.event_store_write import Group, Outcome, refusal_of
 from adapters.postgres import OUTAGES, Postgres, is_stale, reason_of
 from application.ports import (
     STREAMS_MAX,
     Batch,
+    Fact,
     Ids,
     Recorded,
+    Span,
     StoreBusy,
     StoredResponse,
     StoreUnavailable,
@@ -361,18 +363,16 @@ class PostgresEventStore:
     async def read_log(self, *, after: int, limit: int) -> Sequence[Recorded[Event]]:
         return [raw.decoded() for raw in await self.read_raw(after=after, limit=limit)]
 
-    async def read_facts(self, *, after: int, limit: int) -> Sequence[BareFact]:
-        return await self._facts(statements.READ_FACTS, after, limit)
+    async def read_facts(self, *, after: int, limit: int) -> Sequence[Fact[Event]]:
+        return (await self._span(statements.READ_FACTS, after, limit)).facts
 
-    async def read_span(
-        self, *, after: int, upto: int, skipping: Collection[str]
-    ) -> Sequence[BareFact]:
-        return await self._facts(statements.READ_SPAN, after, upto, list(skipping))
+    async def read_span(self, *, after: int, upto: int, skipping: Collection[str]) -> Span:
+        return await self._span(statements.READ_SPAN, after, upto, list(skipping))
 
-    async def _facts(self, query: str, *of: object) -> Sequence[BareFact]:
+    async def _span(self, query: str, *of: object) -> Span:
         async with self._postgres.reading() as connection:
             cursor = await connection.cursor(binary=True).execute(query, of)
-            return bare_facts(await cursor.fetchall())
+            return span_of(await cursor.fetchall())
 
     async def read_raw(self, *, after: int, limit: int) -> list[RawEvent]:
         """The log as it is stored, for those who hash it or fold it themselves."""

@@ -1,6 +1,6 @@
 """Rows of es.events as they are read: raw for those who hash or fold, decoded for the others."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from uuid import UUID
 
 import orjson
 
-from application.ports import Context, Recorded, Stream
+from application.ports import Context, Recorded, Span, Stream
 from domain.events import Event, decode
 from domain.values import Mode
 
@@ -43,6 +43,9 @@ class RawEvent(NamedTuple):
         )
 
 
+BareRow = tuple[int, str, UUID, int, str, int, bytes]
+
+
 @dataclass(slots=True)  # not frozen, which would make each four times as dear to make
 class BareFact:
     """application.ports.Fact, and no more. Never changed."""
@@ -58,12 +61,17 @@ class BareFact:
         return Stream(self.stream_type, self.stream_id)
 
 
-def bare_facts(rows: Iterable[tuple[int, str, UUID, int, str, int, bytes]]) -> list[BareFact]:
+def bare_facts(rows: Iterable[BareRow]) -> list[BareFact]:
     """Raises EventUnknown when the log is newer than this code."""
     return [
         BareFact(position, kind, key, version, decode(topic, schema_version, state))
         for position, kind, key, version, topic, schema_version, state in rows
     ]
+
+
+def span_of(rows: Sequence[BareRow]) -> Span:
+    """As bare_facts."""
+    return Span(bare_facts(rows), sum(len(row[-1]) for row in rows))
 
 
 def _context(raw: RawEvent) -> Context:

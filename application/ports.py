@@ -17,7 +17,7 @@ Errors  StreamConflict     a stream moved on: load and decide again
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from domain.events import Event
@@ -193,6 +193,13 @@ class Fact(Protocol[E_co]):
     def event(self) -> E_co: ...
 
 
+class Span(NamedTuple):
+    """Facts between two positions of the log, and the bytes in which they are stored."""
+
+    facts: Sequence[Fact[Event]]
+    size: int
+
+
 class EventStore(Protocol):
     """Append-only streams of events: the only memory the gateway trusts."""
 
@@ -226,9 +233,7 @@ class EventStore(Protocol):
         """The same, for those who fold the whole log: without the envelope, and far cheaper."""
         ...
 
-    async def read_span(
-        self, *, after: int, upto: int, skipping: Collection[str]
-    ) -> Sequence[Fact[Event]]:
+    async def read_span(self, *, after: int, upto: int, skipping: Collection[str]) -> Span:
         """The facts of a span of positions, less those of these names, which are not decoded.
 
         For those who fold some facts of the whole log. `upto` is at most the head.

@@ -30,7 +30,8 @@ class _BaseUnits:
     """Whole numbers, or their decimal text without signs and leading zeros; stored as text.
 
     Said in pydantic's own terms, since a function of ours called for each amount of a log would
-    cost a rebuild as much as all the rest of reading an amount.
+    cost a rebuild as much as all the rest of reading an amount. One error for all of them, with
+    both bounds: a union would tell those of each branch.
     """
 
     @classmethod
@@ -47,7 +48,8 @@ class _BaseUnits:
             ],
             mode="left_to_right",
             custom_error_type="base_units",
-            custom_error_message="Input should be a whole number of base units, or its digits",
+            custom_error_message="Input should be a whole number of base units, or its digits: "
+            "at least 0 and at most 2^256 - 1",
             serialization=core_schema.to_string_ser_schema(when_used="json"),
         )
 

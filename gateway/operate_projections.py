@@ -22,6 +22,7 @@ from adapters.postgres import Postgres
 from application.ports import StoreUnavailable, Stream
 from application.upkeep import upkeep_stream
 from domain.errors import ReasonMissing
+from domain.event_base import EventUnknown
 from gateway import bootstrap, projections_view
 from gateway.failures import GatewayError
 from gateway.rebuild_helper import helper_for
@@ -33,7 +34,7 @@ from gateway.unfinished import unfinished
 from projections import parked as parking
 from projections import renewal, switching
 from projections.catalogue import PROJECTIONS
-from projections.checkpoints import NotMigrated
+from projections.checkpoints import NotMigrated, Overtaken
 from projections.comparing import LiveStandsStill, NothingToCompare
 from projections.projection import Projection
 from projections.rebuild import Order, RebuildOfOtherCode
@@ -366,6 +367,15 @@ def explained() -> Iterator[None]:
         yield
     except (NotMigrated, deploys.NotKnown) as error:
         raise GatewayError("the tables are not there yet: run `gateway migrate`") from error
+    except EventUnknown as error:
+        raise GatewayError(
+            f"{error}: run the same command with the newest release that has written to this log"
+        ) from error
+    except Overtaken as error:
+        raise GatewayError(
+            "others park or retry streams here faster than this can go on: wait until they are done; "
+            "the same command goes on from where it was"
+        ) from error
     except StoreUnavailable as error:
         raise GatewayError(
             f"{error}; nothing is lost: the same command goes on from where it was"

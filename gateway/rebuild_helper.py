@@ -3,14 +3,17 @@
 Shapes  HelperProcess is the first one's side. It writes one line of JSON to the other's stdin
         (where the databases are, which projections), and keeps the pipe open: when it closes,
         because the first process is done, or killed, the second one ends by itself.
-        The other answers on stdout, a line each: {"phase", "position", "projection"}, and at the
-        end {"done": true} or {"failed": name of the error, "text"}. It logs to stderr.
+        The other answers on stdout, a line each: {"phase", "position", "projection"},
+        {"alive": true} where nothing else is to be said, and at the end {"done": true} or
+        {"failed": name of the error, "text"}. It logs to stderr.
         Connection strings hold passwords, so they are no arguments, which everybody can read;
         of our environment, which holds more secrets, it is given only what INHERITED names.
         It is started with -P: whatever lies in the current directory is none of its code.
-Units   END_SECONDS for the other to end, before it is killed.
-Errors  StoreUnavailable when the other had no database; HelperFailed for all else, with the
-        other's own words, or with the signal that ended it
+        What it says of an error is cut, and without values: those are of customers.
+Units   END_SECONDS for the other to end, before it is killed; SILENCE_SECONDS without a line
+        from it, of which there is one every ALIVE_SECONDS at least.
+Errors  StoreUnavailable, EventUnknown and Overtaken are those of the other; HelperFailed for all
+        else, with the other's own words, or with the signal that ended it
 """
 
 import asyncio
@@ -25,21 +28,29 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Conninfo
+from pydantic import ValidationError
 
 from adapters.clock import SystemClock, SystemIds
 from adapters.event_store import PostgresEventStore
 from adapters.postgres import Postgres
 from application.ports import StoreUnavailable
+from domain.event_base import EventUnknown
 from gateway import logs
 from projections.catalogue import PROJECTIONS
+from projections.checkpoints import Overtaken
+from projections.projection import ERROR_LENGTH_MAX
 from projections.rebuild import Pace, Progress, replay, resumed
 from projections.sharing import HelperFailed, OnHelped
 from projections.upkeep import working
 
 EVENTS_MIN = 100_000  # two seconds of a rebuild; a process takes about one to start
 END_SECONDS = 5.0
+ALIVE_SECONDS = 2.0
+SILENCE_SECONDS = 60.0  # also its start; a busy machine, or a page of a hundred thousand rows
+SILENCE_LOOKS = 4  # in parts: if it is we who were suspended, there is a line at the next look
 LINE_BYTES_MAX = 1 << 20
 POOL_SIZE_MAX = 3
 CORES_MIN = 2
@@ -86,27 +97,62 @@ class HelperProcess:
 
 
 async def _listen(process: Process, names: Sequence[str], tell: OnHelped) -> None:
-    assert process.stdout is not None
-    async for line in process.stdout:
-        said: dict[str, Any] = orjson.loads(line)
-        if "done" in said:
-            return
-        if "failed" in said:
-            if said["failed"] == StoreUnavailable.__name__:
-                raise StoreUnavailable(said["text"])
-            raise HelperFailed(f"{', '.join(names)}: {said['failed']}: {said['text']}")
-        await tell(said["phase"], said["position"], said["projection"])
+    while line := await _line(process, names):
+        try:
+            said = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            said = None
+        match said:
+            case {"done": True}:
+                return
+            case {"alive": True}:
+                continue
+            case {"failed": str(kind), "text": str(text)}:
+                raise _failure(kind, text, names)
+            case {"phase": phase, "position": int(position), "projection": projection}:
+                await tell(phase, position, projection)
+            case _:
+                raise HelperFailed(f"{_who(names)} has said what cannot be understood")
     raise await _ended(process, names)
+
+
+async def _line(process: Process, names: Sequence[str]) -> bytes:
+    """Its next line, empty at the end; killed where none comes."""
+    assert process.stdout is not None
+    reading = asyncio.ensure_future(process.stdout.readline())
+    try:
+        for _ in range(SILENCE_LOOKS):
+            await asyncio.wait((reading,), timeout=SILENCE_SECONDS / SILENCE_LOOKS)
+            if reading.done():
+                return reading.result()
+    except ValueError as error:  # how a StreamReader says that it is too long
+        raise HelperFailed(f"{_who(names)} has said what cannot be understood") from error
+    finally:
+        reading.cancel()
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    raise HelperFailed(
+        f"{_who(names)} said nothing for {SILENCE_SECONDS:g} seconds and was killed; "
+        "the same command goes on from there"
+    )
+
+
+def _who(names: Sequence[str]) -> str:
+    return f"the process that rebuilt {', '.join(names)}"
+
+
+def _failure(kind: str, text: str, names: Sequence[str]) -> Exception:
+    for known in (StoreUnavailable, EventUnknown, Overtaken):
+        if kind == known.__name__:
+            return known(text)
+    return HelperFailed(f"{', '.join(names)}: {kind}: {text}")
 
 
 async def _ended(process: Process, names: Sequence[str]) -> HelperFailed:
     """It has said nothing, so that how it ended is all there is to say."""
     status = await process.wait()
     how = f"with status {status}" if status >= 0 else f"by {signal.Signals(-status).name}"
-    return HelperFailed(
-        f"the process that rebuilt {', '.join(names)} was ended {how}; "
-        "the same command goes on from there"
-    )
+    return HelperFailed(f"{_who(names)} was ended {how}; the same command goes on from there")
 
 
 async def _end(process: Process) -> None:
@@ -169,8 +215,10 @@ async def _help() -> None:
     order: dict[str, Any] = orjson.loads(await stdin.readline())
     work = asyncio.create_task(_replay(order))
     lifeline = asyncio.create_task(stdin.read())
+    heartbeat = asyncio.create_task(_live())
     await asyncio.wait((work, lifeline), return_when=asyncio.FIRST_COMPLETED)
     lifeline.cancel()
+    heartbeat.cancel()
     if not work.done():  # whoever started us is gone
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
@@ -178,13 +226,36 @@ async def _help() -> None:
     try:
         work.result()
     except Exception as error:  # noqa: BLE001 - whatever it is, the first process tells people
-        _say({"failed": type(error).__name__, "text": str(error)})
+        _say(told_of(error))
     else:
         _say({"done": True})
 
 
+async def _live() -> None:
+    """Also while the database builds an index."""
+    with contextlib.suppress(BrokenPipeError):  # stdin is closed as well
+        while True:
+            _say({"alive": True})
+            await asyncio.sleep(ALIVE_SECONDS)
+
+
+def told_of(error: Exception) -> dict[str, str]:
+    """Its name and what it says: cut, in text that JSON can carry, less values of facts."""
+    text = str(error)
+    if isinstance(error, psycopg.Error) and error.diag.message_primary:
+        text = error.diag.message_primary  # without DETAIL, which is rows
+    if isinstance(error, ValidationError):
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        text = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['type']}" for each in found)
+    text = text[:ERROR_LENGTH_MAX].encode("utf-8", "replace").decode()
+    return {"failed": type(error).__name__, "text": text}
+
+
 async def _replay(order: dict[str, Any]) -> None:
     chosen = [each for each in PROJECTIONS if each.name in order["names"]]
+    unknown = sorted(set(order["names"]) - {each.name for each in chosen})
+    if unknown:
+        raise HelperFailed(f"this code has no projection named {', '.join(unknown)}")
     clock = SystemClock()
 
     def tell(progress: Progress) -> None:
@@ -204,7 +275,8 @@ async def _replay(order: dict[str, Any]) -> None:
         async with connection.transaction():
             jobs = [await resumed(connection, each) for each in chosen]
         begun = [job for job in jobs if job is not None]
-        assert len(begun) == len(jobs), "each was begun by who started us"
+        if len(begun) < len(jobs):
+            raise HelperFailed("what was begun is no longer there, or not of this code's version")
         await replay(
             connection, begun, Pace(PostgresEventStore(app, ids=SystemIds()), clock, tell)
         )

@@ -1,12 +1,14 @@
 """Spans of the log into tables that nobody is shown yet, written far more cheaply than live.
 
-Shapes  Filler.step() brings those furthest behind on by at most SPAN_EVENTS_MAX positions. Pages
+Shapes  Filler.step() brings those furthest behind on by at most SPAN_EVENTS_MAX positions, by half
+        as many each time that it is Overtaken, so that it gets between those who overtake. Pages
         of the log are folded one after another, less the facts that none of them handles, and
         all rows of the span are written in one transaction: a stream whose facts lie close
         together has its row written once. Rows of streams that began within the span go by COPY,
         all others by the upsert that is used live.
         Small pages, as their facts are folded while the processor still has them at hand; the
-        next one is read meanwhile.
+        next one is read meanwhile. A span ends early after SPAN_BYTES_MAX of facts: rows and states
+        are about as large, whatever merchants have written into them.
 Errors  rows the database refuses: the span is done again, batch by batch, by Applier, which
         finds the one fact behind them and parks its stream. Overtaken and an outage pass through;
         after either, what was held in memory is forgotten.
@@ -24,15 +26,18 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import AsyncConnection
 
-from application.ports import Clock, EventStore
+from application.ports import Clock, EventStore, Span
 from domain.event_base import EVENTS
 from projections import checkpoints
 from projections.applying import Applier, Follower, load_states, say_parked
+from projections.checkpoints import Overtaken
 from projections.packing import COPY_BEGINS, COPY_ENDS, register
 from projections.projection import Batch, Held, Poison
 from projections.table import Row, Table
 
 SPAN_EVENTS_MAX = 40_000
+SPAN_BYTES_MAX = 32 << 20  # of facts as they are stored, twice what most spans take
+SPAN_EVENTS_MIN = 500  # of one that is halved again and again: a hundredth of a second
 PAGE_EVENTS_MAX = 2_000
 STATES_KEPT_MAX = 4_000  # of a projection from spans before: of those that go on, the newest
 CAREFUL_EVENTS_MAX = 10_000  # a batch, where a span has to be done again
@@ -159,6 +164,7 @@ class Filler:
         self._clock = clock
         self._fillings: dict[str, Filling] = {}
         self._spans = 0
+        self._halvings = 0  # of the span
 
     async def step(
         self, connection: AsyncConnection, followers: Sequence[Follower], head: int
@@ -169,22 +175,35 @@ class Filler:
             return False
         start = min(each.position for each in behind)
         others = [each.position for each in behind if each.position > start]
-        upto = min(head, start + SPAN_EVENTS_MAX, *others)
+        upto = min(head, start + self._span(), *others)
         taking = [each for each in behind if each.position == start]
         fillings = [self._filling(each) for each in taking]
         try:
-            await self._fold(connection, fillings, upto)
-            await self._write(connection, fillings, upto)
-        except (psycopg.DataError, psycopg.IntegrityError):
-            self._fillings.clear()
-            await self._carefully(connection, taking, upto)
-        except BaseException:
-            self._fillings.clear()
+            await self._fill(connection, fillings, upto)
+        except Overtaken:
+            self._halvings += self._span() > SPAN_EVENTS_MIN
             raise
+        self._halvings = max(0, self._halvings - 1)
         self._spans += 1
         if self._spans % SPANS_A_COLLECTION == 0:
             gc.collect()
         return True
+
+    async def _fill(
+        self, connection: AsyncConnection, fillings: Sequence[Filling], upto: int
+    ) -> None:
+        try:
+            reached = await self._fold(connection, fillings, upto)
+            await self._write(connection, fillings, reached)
+        except (psycopg.DataError, psycopg.IntegrityError):
+            self._fillings.clear()
+            await self._carefully(connection, [each.follower for each in fillings], upto)
+        except BaseException:
+            self._fillings.clear()
+            raise
+
+    def _span(self) -> int:
+        return max(min(SPAN_EVENTS_MIN, SPAN_EVENTS_MAX), SPAN_EVENTS_MAX >> self._halvings)
 
     def is_span(self, events: int) -> bool:
         """Whether so many are a span or more, during which others may have come."""
@@ -199,25 +218,31 @@ class Filler:
 
     async def _fold(
         self, connection: AsyncConnection, fillings: Sequence[Filling], upto: int
-    ) -> None:
+    ) -> int:
+        """How far: not to the end where facts are large."""
         places = [each.follower.place for each in fillings]
         handled = frozenset().union(*(each.follower.projection.handles for each in fillings))
         skipping = EVENTS.keys() - {kind.name for kind in handled}
         async with connection.transaction():
             leaving_aside = await checkpoints.leaving_aside(connection, places)
+        size = 0
         async with aclosing(self._pages(places[0].position, upto, skipping)) as pages:
-            async for page in pages:
+            async for end, page in pages:
                 if leaving_aside:
-                    await _leave_aside(connection, fillings, leaving_aside, page)
-                for filling, facts in _routed(fillings, page):
+                    await _leave_aside(connection, fillings, leaving_aside, page.facts)
+                for filling, facts in _routed(fillings, page.facts):
                     await filling.take(connection, facts)
+                size += page.size
+                if size >= SPAN_BYTES_MAX:
+                    return end
+        return upto
 
     async def _pages(
         self, after: int, upto: int, skipping: Collection[str]
-    ) -> AsyncGenerator[Batch, None]:
-        """One is read while the one before is folded."""
+    ) -> AsyncGenerator[tuple[int, Span], None]:
+        """Each with the position of its end. One is read while the one before is folded."""
 
-        def read(after: int) -> asyncio.Task[Batch]:
+        def read(after: int) -> asyncio.Task[Span]:
             end = min(upto, after + PAGE_EVENTS_MAX)
             return asyncio.ensure_future(
                 self._store.read_span(after=after, upto=end, skipping=skipping)
@@ -228,8 +253,8 @@ class Filler:
             for start in range(after + PAGE_EVENTS_MAX, upto, PAGE_EVENTS_MAX):
                 page = await ahead
                 ahead = read(start)
-                yield page
-            yield await ahead
+                yield start, page
+            yield upto, await ahead
         finally:
             ahead.cancel()
             await asyncio.gather(ahead, return_exceptions=True)

@@ -12,7 +12,8 @@ Errors  RebuildOfOtherCode  the unfinished schema was made by code with other ta
 
 import re
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -26,7 +27,7 @@ from projections.applying import Follower
 from projections.checkpoints import Overtaken, Place
 from projections.collector import no_collections
 from projections.filling import Filler
-from projections.projection import Projection
+from projections.projection import ERROR_LENGTH_MAX, Projection
 from projections.schema import creation, fingerprint, index_statements
 from projections.upkeep import note
 
@@ -224,18 +225,26 @@ class Pace:
 
 async def replay(connection: AsyncConnection, jobs: Sequence[Job], pace: Pace) -> None:
     """Until nothing is left of the log and every index is there."""
-    try:
+    async with failing(connection, jobs):
         await catch_up(connection, jobs, pace, "replaying")
         for job in [each for each in jobs if not each.indexed]:
             await pace.at("indexing", job.position, job.projection.name)
             await _index(connection, job)
         await catch_up(connection, jobs, pace, "catching up")
         await _mark(connection, jobs, "ready")
+
+
+@asynccontextmanager
+async def failing(connection: AsyncConnection, jobs: Sequence[Job]) -> AsyncIterator[None]:
+    """What the database refuses within the block is kept with the rebuild, for the list."""
+    try:
+        yield
     except psycopg.OperationalError:
         raise  # an outage: the same command goes on from here
     except psycopg.Error as error:
         await connection.rollback()
-        await _mark(connection, jobs, "failed", f"{type(error).__name__}: {error}")
+        said = error.diag.message_primary or str(error)  # less DETAIL, which is rows of somebody
+        await _mark(connection, jobs, "failed", f"{type(error).__name__}: {said}")
         raise
 
 
@@ -246,7 +255,7 @@ async def _mark(
         await connection.execute(
             "UPDATE rm_admin.rebuilds SET state = %s, error = %s "
             "WHERE schema = ANY(%s) AND state <> 'dropped'",
-            (state, error, [job.schema for job in jobs]),
+            (state, error and error[:ERROR_LENGTH_MAX], [job.schema for job in jobs]),
         )
 
 

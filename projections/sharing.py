@@ -5,6 +5,8 @@ Shapes  Helper.replay() brings some projections up to the head in another proces
         holds the locks of all of them; cancelled, it ends the process.
         Shares are by what projections cost an event (`Projection.cost`) and how far each has to
         go. They are of whole projections: no table has two writers.
+        That it is done is believed when the database says so too. What either has missed while
+        the other was still at it is caught up by all together, in the end.
 Errors  HelperFailed  the other process ended before its work: why, as it said itself
         what either of the two raises ends both; the same command goes on from there
 """
@@ -15,7 +17,7 @@ from typing import Protocol
 
 from psycopg import AsyncConnection
 
-from projections.rebuild import Job, Pace, Phase, look_again, replay
+from projections.rebuild import Job, Pace, Phase, catch_up, failing, look_again, replay
 
 OnHelped = Callable[[Phase, int, str | None], Awaitable[None]]
 
@@ -66,8 +68,27 @@ async def replay_shared(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         pace.beside = None
-    await look_again(connection, theirs)
-    for job in theirs:
+    await _take_over(connection, theirs)
+    async with failing(connection, jobs):
+        await catch_up(connection, jobs, pace, "catching up")
+
+
+async def _take_over(connection: AsyncConnection, jobs: Sequence[Job]) -> None:
+    await look_again(connection, jobs)
+    async with connection.transaction():
+        cursor = await connection.execute(
+            "SELECT schema FROM rm_admin.rebuilds "
+            "WHERE schema = ANY(%s) AND state = 'ready' AND indexed",
+            ([job.schema for job in jobs],),
+        )
+        ready = {row[0] for row in await cursor.fetchall()}
+    missing = [job.schema for job in jobs if job.schema not in ready]
+    if missing:
+        raise HelperFailed(
+            f"the second process has said that it was done, but {', '.join(missing)} is not ready; "
+            "the same command goes on from there"
+        )
+    for job in jobs:
         job.indexed = True
 
 

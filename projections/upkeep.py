@@ -25,6 +25,7 @@ IDLE_IN_TRANSACTION_MS = 60_000  # a large batch is folded in one, perhaps on a 
 # The server looks whether we still live, also while it builds an index for us.
 SESSION = (
     "SET statement_timeout = 0",
+    "SET idle_session_timeout = 0",  # it holds the locks, also while others work for us
     f"SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS}",
     "SET client_connection_check_interval = '1s'",
     "SET synchronous_commit = off",

@@ -23,7 +23,7 @@ from adapters.memory.store import MemoryEventStore, MemoryLog
 from adapters.memory.vault import MemoryVault
 from adapters.memory.wallet import MemoryDepositAddresses, MemoryRefundWallets
 from application.chain_messages import SOURCE
-from application.ports import InboxMessage, Recorded, Stream, Waker
+from application.ports import InboxMessage, Recorded, Span, Stream, Waker
 from domain.events import Event
 from projections.catalogue import PROJECTIONS
 from simulation import setting
@@ -92,11 +92,9 @@ class ProjectedLog:
     async def read_facts(self, *, after: int, limit: int) -> Sequence[Recorded[Event]]:
         return await self.read_log(after=after, limit=limit)
 
-    async def read_span(
-        self, *, after: int, upto: int, skipping: Collection[str]
-    ) -> Sequence[Recorded[Event]]:
-        facts = await self.read_log(after=after, limit=upto - after)
-        return [each for each in facts if each.event.name not in skipping]
+    async def read_span(self, *, after: int, upto: int, skipping: Collection[str]) -> Span:
+        upto = min(upto, self._tables.position)
+        return await self._store.read_span(after=after, upto=upto, skipping=skipping)
 
     async def head(self) -> int:
         return self._tables.position

@@ -19,6 +19,7 @@ from application.ports import (
     Batch,
     Fact,
     Recorded,
+    Span,
     StoreBusy,
     StoredResponse,
     StoreUnavailable,
@@ -119,9 +120,7 @@ class StoreWire:
         await self._line.cross("store")
         return await self._inner.read_facts(after=after, limit=limit)
 
-    async def read_span(
-        self, *, after: int, upto: int, skipping: Collection[str]
-    ) -> Sequence[Fact[Event]]:
+    async def read_span(self, *, after: int, upto: int, skipping: Collection[str]) -> Span:
         await self._line.cross("store")
         return await self._inner.read_span(after=after, upto=upto, skipping=skipping)
 

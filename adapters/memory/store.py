@@ -30,6 +30,7 @@ from application.ports import (
     InboxMessage,
     KeyAlreadyUsed,
     Recorded,
+    Span,
     StoreBusy,
     StoredResponse,
     StoreUnavailable,
@@ -224,11 +225,10 @@ class MemoryEventStore:
     async def read_facts(self, *, after: int, limit: int) -> Sequence[Recorded[Event]]:
         return await self.read_log(after=after, limit=limit)
 
-    async def read_span(
-        self, *, after: int, upto: int, skipping: Collection[str]
-    ) -> Sequence[Recorded[Event]]:
-        facts = await self.read_log(after=after, limit=upto - after)
-        return [each for each in facts if each.event.name not in skipping]
+    async def read_span(self, *, after: int, upto: int, skipping: Collection[str]) -> Span:
+        rows = await self.read_raw(after=after, limit=upto - after)
+        rows = [raw for raw in rows if raw.topic not in skipping]
+        return Span([self.log.decoded(raw) for raw in rows], sum(len(raw.state) for raw in rows))
 
     async def read_raw(self, *, after: int, limit: int) -> list[RawEvent]:
         self._raise_outage()

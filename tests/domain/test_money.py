@@ -41,6 +41,33 @@ def test_units_are_whole_numbers_and_nothing_else(raw: object) -> None:
         Amount.model_validate({"units": raw, "asset": "a"})
 
 
+@pytest.mark.parametrize("raw", [-1, UINT256_MAX + 1, str(UINT256_MAX + 1), "1.0"])
+def test_units_that_are_refused_are_told_their_bounds(raw: object) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Amount.model_validate({"units": raw, "asset": "a"})
+    (error,) = refused.value.errors()
+    assert (error["type"], error["loc"]) == ("base_units", ("units",))
+    assert error["msg"].endswith("at least 0 and at most 2^256 - 1")
+
+
+def test_strict_mode_takes_whole_numbers_alone() -> None:
+    for raw in (0, UINT256_MAX):
+        assert Amount.model_validate({"units": raw, "asset": "a"}, strict=True).units == raw
+    assert Amount.model_validate_json(b'{"units": 5, "asset": "a"}', strict=True).units == 5
+    for refused in ("5", b"5", True, 5.0, -1, UINT256_MAX + 1):
+        with pytest.raises(ValidationError, match="base units"):
+            Amount.model_validate({"units": refused, "asset": "a"}, strict=True)
+    with pytest.raises(ValidationError, match="base units"):
+        Amount.model_validate_json(b'{"units": "5", "asset": "a"}', strict=True)
+
+
+def test_units_have_a_schema_of_their_bounds() -> None:
+    written = Amount.model_json_schema(mode="serialization")["properties"]["units"]
+    read = Amount.model_json_schema()["properties"]["units"]
+    assert (written["type"], written["le"]) == ("string", UINT256_MAX)
+    assert (read["type"], read["ge"], read["le"]) == ("integer", 0, UINT256_MAX)
+
+
 @pytest.mark.parametrize(
     ("units", "fee"),
     [(0, 0), (99, 0), (100, 1), (199, 1), (299, 1), (300, 2), (10_000_000, 50_000)],

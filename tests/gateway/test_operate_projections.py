@@ -23,6 +23,7 @@ from gateway.projections_view import (
 )
 from gateway.settings import load
 from projections.catalogue import PROJECTIONS
+from projections.checkpoints import Overtaken
 from projections.comparing import Comparison, Difference
 from projections.rebuild import Order
 from projections.renewal import rebuild
@@ -302,3 +303,27 @@ async def test_a_database_that_is_away_and_one_without_tables_are_told_apart(
     bare = load(site.environment | {"DATABASE_URL": database})
     with pytest.raises(GatewayError, match="run `gateway migrate`"):
         await operate.listed(bare, as_json=True)
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("processes", [1, 2])
+async def test_a_fact_of_a_newer_release_ends_a_rebuild_in_a_sentence(
+    site: Site, processes: int
+) -> None:
+    await site.append(session_stream(1), created(1))
+    async with await psycopg.AsyncConnection.connect(site.migrated.admin_dsn) as connection:
+        await connection.execute(
+            "INSERT INTO es.events (position, stream_type, stream_id, version, topic, "
+            "schema_version, event_id, merchant_id, mode, occurred_at, state, meta) "
+            "SELECT 2, stream_type, stream_id, 2, 'payment.to_come', 1, gen_random_uuid(), "
+            "merchant_id, mode, occurred_at, state, meta FROM es.events WHERE position = 1"
+        )
+    with pytest.raises(GatewayError, match=r"payment\.to_come version 1 .* newest release"):
+        await operate.rebuild(
+            site.settings, [], ANN, accept_differences=False, as_json=True, processes=processes
+        )
+
+
+def test_being_overtaken_again_and_again_is_said_in_a_sentence() -> None:
+    with pytest.raises(GatewayError, match="others park or retry"), operate.explained():
+        raise Overtaken

@@ -163,7 +163,7 @@ async def test_what_lies_in_the_current_directory_is_not_run(
 def test_the_helper_inherits_no_secret_and_all_that_it_needs() -> None:
     needed = {
         "PATH": "/bin",
-        "HOME": "/ann",
+        "HOME": "/h",
         "LANG": "C.UTF-8",
         "LC_ALL": "C",
         "TZ": "UTC",
@@ -223,6 +223,28 @@ async def test_a_password_of_libpqs_environment_goes_through_the_pipe(
 
 def test_passwords_are_not_shown_with_a_helper() -> None:
     assert "geheim" not in repr(HelperProcess("password=geheim", "password=geheim"))
+
+
+@pytest.mark.services
+async def test_a_suspended_helper_does_not_hold_a_rebuild_up_for_ever(
+    lived_in: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rebuild_helper, "SILENCE_SECONDS", 8)
+    whole = HelperProcess(lived_in.migrated.owner_dsn, lived_in.migrated.app_dsn, events_min=0)
+    clock, order = SystemClock(), Order("test")
+    work = asyncio.create_task(
+        rebuild(lived_in.owner, lived_in.store, PROJECTIONS, clock, order, whole)
+    )
+    (await child_of(os.getpid())).suspend()
+    with pytest.raises(HelperFailed, match="said nothing for 8 seconds and was killed"):
+        await work
+    rebuilt = await rebuild(lived_in.owner, lived_in.store, PROJECTIONS, clock, order, whole)
+    assert {each.position for each in rebuilt} == {await lived_in.store.head()}
+
+
+async def test_a_projection_that_the_helper_does_not_know_is_not_left_out() -> None:
+    with pytest.raises(HelperFailed, match="no projection named nonsense"):
+        await NOWHERE.replay(["inbox", "nonsense"], unheard)
 
 
 def test_two_processes_are_for_long_logs_and_two_cores(

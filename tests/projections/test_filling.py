@@ -8,8 +8,10 @@ import pytest
 
 from application.ports import Stream
 from domain import events as e
-from projections import filling
+from projections import checkpoints, filling
+from projections import rebuild as rebuilding
 from projections.catalogue import PROJECTIONS
+from projections.checkpoints import overtake
 from projections.parked import park
 from projections.payments import Payments
 from projections.renewal import rebuild
@@ -31,6 +33,7 @@ from tests.projections.test_runner import (
 # Prime to each other, so that streams begin and go on at every kind of border.
 TINY = {
     "SPAN_EVENTS_MAX": 53,
+    "SPAN_EVENTS_MIN": 53,
     "PAGE_EVENTS_MAX": 7,
     "ROWS_AT_A_TIME": 5,
     "STATES_KEPT_MAX": 3,
@@ -137,6 +140,55 @@ async def test_a_stream_parked_while_its_span_is_folded_is_left_aside(
     assert places, "nobody parked anything"
     count = await rows(stage, f"SELECT count(*) FROM {done.schema}.payments")
     assert (count, done.parked, done.position) == ([(59,)], 1, 61)
+
+
+@pytest.mark.services
+async def test_a_span_that_is_overtaken_is_halved_and_grows_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a retry of many streams, each of which takes less than a span."""
+    tiny(monkeypatch, SPAN_EVENTS_MAX=40, SPAN_EVENTS_MIN=4, PAGE_EVENTS_MAX=100)
+    monkeypatch.setattr(rebuilding, "OVERTAKEN_MAX", 4)
+    for number in range(1, 201):
+        await append(stage, session_stream(number), created(number))
+    plain, spans = stage.store.read_span, list[int]()
+
+    async def read_span(*, after: int, upto: int, skipping: Collection[str]) -> Any:
+        spans.append(upto - after)
+        if after < 60 and upto - after > 10:
+            async with stage.owner.connection() as connection:
+                await overtake(connection, ["rm_payments_v3_r1"])
+        return await plain(after=after, upto=upto, skipping=skipping)
+
+    monkeypatch.setattr(stage.store, "read_span", read_span)
+    (done,) = await rebuild(stage.owner, stage.store, [Payments()], stage.clock)
+    assert spans == [40, 20, *[10, 20] * 6, 40, 40, 40]
+    count = await rows(stage, f"SELECT count(*) FROM {done.schema}.payments")
+    assert (count, done.position) == ([(200,)], 200)
+
+
+@pytest.mark.services
+async def test_large_facts_make_short_spans_and_the_same_rows(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory is by bytes: a merchant's message may be a hundred times another's."""
+    tiny(monkeypatch, SPAN_EVENTS_MAX=40, PAGE_EVENTS_MAX=5)
+    one = created(1)
+    monkeypatch.setattr(filling, "SPAN_BYTES_MAX", 12 * len(one.encoded()))
+    for number in range(1, 61):
+        large = created(number, merchant_reference="x" * 4_000 if 20 < number <= 30 else "x")
+        await append(stage, session_stream(number), large)
+    moved, plain = list[int](), checkpoints.move
+
+    async def move(connection: Any, schemas: Any, position: int, at: Any) -> None:
+        moved.append(position)
+        await plain(connection, schemas, position, at)
+
+    monkeypatch.setattr(checkpoints, "move", move)
+    (done,) = await rebuild(stage.owner, stage.store, [Payments()], stage.clock)
+    assert moved == [15, 25, 30, 45, 60]
+    count = await rows(stage, f"SELECT count(*) FROM {done.schema}.payments")
+    assert (count, done.position) == ([(60,)], 60)
 
 
 def test_rows_of_one_key_are_one_row_the_one_that_counts_or_their_sum() -> None:

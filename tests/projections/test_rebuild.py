@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from adapters.postgres import Postgres
 from application.ports import StoreUnavailable
 from gateway.embedded import Embedded
 from projections import filling, switching
@@ -14,6 +16,7 @@ from projections.comparing import compare_kept
 from projections.payments import Payments
 from projections.rebuild import Order, Progress, RebuildOfOtherCode
 from projections.renewal import Renewed, rebuild, renew
+from projections.schema import ensure_schemas
 from projections.switching import (
     NothingToSwitch,
     RebuildBehind,
@@ -23,6 +26,7 @@ from projections.switching import (
 )
 from projections.upkeep import BeingRebuilt, working
 from projections.watchlist import WatchList
+from tests.conftest import Migrated
 from tests.examples import OBSERVED
 from tests.projections.conftest import Stage
 from tests.projections.test_runner import (
@@ -280,3 +284,17 @@ async def test_two_may_not_work_on_one_and_the_second_is_told_who_does(stage: St
             await rebuild(stage.owner, stage.store, [Payments()], stage.clock)
         await rebuild(stage.owner, stage.store, [WatchList()], stage.clock)
     await rebuild(stage.owner, stage.store, [Payments()], stage.clock)
+
+
+@pytest.mark.services
+async def test_the_session_that_holds_the_locks_may_be_idle_for_long(migrated: Migrated) -> None:
+    """While another process works for it; a database may end sessions that are."""
+    await asyncio.to_thread(ensure_schemas, migrated.owner_dsn)
+    given = conninfo_to_dict(migrated.owner_dsn).get("options") or ""
+    hasty = make_conninfo(migrated.owner_dsn, options=f"{given} -c idle_session_timeout=200")
+    async with (
+        Postgres(hasty, name="test-owner", max_size=1) as owner,
+        working(owner, ["payments"]) as connection,
+    ):
+        await asyncio.sleep(0.6)
+        await connection.execute("SELECT")

@@ -9,9 +9,10 @@ from projections.applying import Follower
 from projections.catalogue import PROJECTIONS
 from projections.checkpoints import Place
 from projections.projection import Projection
-from projections.rebuild import Job
+from projections.rebuild import Job, Pace, replay, resumed
 from projections.renewal import rebuild
 from projections.sharing import HelperFailed, OnHelped, divided
+from projections.upkeep import working
 from tests.projections.conftest import Stage
 from tests.projections.test_runner import rows
 
@@ -74,4 +75,56 @@ async def test_a_helper_that_fails_ends_both_and_is_not_asked_for_a_short_log(
     idle = Unready(events_min=1_000_000)
     rebuilt = await rebuild(stage.owner, stage.store, PROJECTIONS, stage.clock, helper=idle)
     assert idle.asked == []
+    assert {each.position for each in rebuilt} == {await stage.store.head()}
+
+
+class Idle:
+    """A helper that says at once that it is done."""
+
+    events_min = 0
+
+    async def replay(self, names: Sequence[str], tell: OnHelped) -> None:
+        await tell("catching up", 0, None)
+
+
+class Quick:
+    """A helper of this process that is done long before the first one."""
+
+    events_min = 0
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+
+    async def replay(self, names: Sequence[str], tell: OnHelped) -> None:
+        stage = self._stage
+        async with working(stage.owner, ()) as connection:
+            async with connection.transaction():
+                chosen = [each for each in PROJECTIONS if each.name in names]
+                jobs = [await resumed(connection, each) for each in chosen]
+            begun = [job for job in jobs if job is not None]
+            await replay(connection, begun, Pace(stage.store, stage.clock, lambda _: None))
+        await stage.history(seed=2).write(40)  # facts that come while the first is still at it
+
+
+@pytest.mark.services
+async def test_that_a_helper_is_done_is_believed_when_the_database_says_so_too(
+    stage: Stage,
+) -> None:
+    await stage.history().write(50)
+    with pytest.raises(HelperFailed, match=r"but .*rm_inbox_v3_r1.* is not ready"):
+        await rebuild(stage.owner, stage.store, PROJECTIONS, stage.clock, helper=Idle())
+    rebuilt = await rebuild(stage.owner, stage.store, PROJECTIONS, stage.clock)
+    assert all(each.schema.endswith("_r1") for each in rebuilt)
+    unindexed = await rows(stage, "SELECT schema FROM rm_admin.rebuilds WHERE NOT indexed")
+    assert unindexed == [], "what was not done by the one is done by the next"
+
+
+@pytest.mark.services
+async def test_what_the_faster_one_has_missed_is_caught_up_before_anything_is_compared(
+    stage: Stage,
+) -> None:
+    await stage.history().write(50)
+    rebuilt = await rebuild(
+        stage.owner, stage.store, PROJECTIONS, stage.clock, helper=Quick(stage)
+    )
     assert {each.position for each in rebuilt} == {await stage.store.head()}
