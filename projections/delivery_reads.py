@@ -31,7 +31,7 @@ class DeliveryReads:
         self._connections = connections
 
     async def find(self, delivery_id: UUID) -> DeliveryRow | None:
-        async with self._connections.connection() as connection:
+        async with self._connections.reading() as connection:
             cursor = await connection.execute(f"{_SELECT} WHERE delivery_id = %s", (delivery_id,))
             row = await cursor.fetchone()
         return None if row is None else _delivery_row(row)[0]
@@ -64,13 +64,13 @@ class DeliveryReads:
 
     async def _has(self, merchant_id: UUID, mode: Mode, endpoint_id: UUID) -> bool:
         """All deliveries of an endpoint are of one merchant and mode: any of them tells."""
-        async with self._connections.connection() as connection:
+        async with self._connections.reading() as connection:
             cursor = await connection.execute(_OWNER, (endpoint_id,))
             return await cursor.fetchone() == (merchant_id, mode)
 
     async def attempts(self, delivery_id: UUID) -> Sequence[AttemptRow]:
         """In order, the first one first."""
-        async with self._connections.connection() as connection:
+        async with self._connections.reading() as connection:
             cursor = await connection.execute(
                 "SELECT made.attempt, made.at, made.status_code, made.latency_ms, made.error, "
                 "coalesce(answer.excerpt, '') FROM rm.delivery_attempts AS made "

@@ -2,9 +2,9 @@
 
 Shapes  fold(batch, known) gives rows by table; gather(batch, known) the same, but for the rows
         of states, which whoever gathers several batches writes once, and with those rows apart
-        of which the tables hold none of the same key. `known` holds the states of streams as they were
-        before the batch; only a StreamProjection asks for them. A row depends on the log
-        alone: neither on settings, nor on time, nor on where one batch ended and the next
+        of which the tables hold none of the same key. `known` holds the states of streams as
+        they were before the batch; only a StreamProjection asks for them. A row depends on the
+        log alone: neither on settings, nor on time, nor on where one batch ended and the next
         began. So a rebuilt table equals the live one, byte for byte.
         Streams are looked up by their id's number: a UUID is hashed and compared in Python, which
         for several look-ups a fact is a tenth of a rebuild.

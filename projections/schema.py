@@ -6,7 +6,8 @@ Shapes  rm_<name>_v<version>  the tables of one version; a rebuild gets a schema
         The first version of a projection is shown as soon as it is made. A later one is made
         beside the one that is shown, and shown when it has been rebuilt (projections/rebuild.py).
 Errors  SchemaChanged when tables, or the states in them, were changed without a new version:
-        old rows would be read as if they were new. psycopg's own errors pass: this runs before a deploy.
+        old rows would be read as if they were new. psycopg's own errors pass: this runs before a
+        deploy.
 """
 
 import hashlib

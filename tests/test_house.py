@@ -45,6 +45,15 @@ def test_files_and_functions_stay_small(path: Path) -> None:
             assert (node.end_lineno or 0) - node.lineno < FUNCTION_LINES_MAX, node.name
 
 
+READS = [path for path in SOURCES if path.name.endswith("_reads.py")]
+
+
+@pytest.mark.parametrize("path", READS, ids=lambda path: path.name)
+def test_what_people_read_takes_one_round_trip_a_statement(path: Path) -> None:
+    """`connection()` puts BEGIN and COMMIT around it: `reading()` is for them."""
+    assert "connections.connection()" not in path.read_text(encoding="utf-8")
+
+
 def test_every_refusal_has_a_permanent_code_of_its_own() -> None:
     refusals = [
         kind
