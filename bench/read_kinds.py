@@ -9,10 +9,9 @@ Shapes  Own    one of the merchant's sessions, as the read models have it
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 from urllib.parse import quote
-from uuid import UUID
 
 from application.cursors import cursor_of, microseconds_of
-from bench.read_rows import EXCHANGE
+from bench.read_rows import EXCHANGE, address, session_id, tx_hash
 from bench.read_samples import APART, BEGAN, SECONDS_APART
 from domain.values import public_id
 
@@ -30,10 +29,6 @@ class Kind(NamedTuple):
     path: Callable[[Own], str]
     of: Callable[[Own], bool] = lambda _: True
     itself: bool = False
-
-
-def session_id(number: int) -> UUID:
-    return UUID(f"a0000000-0000-4000-8000-{number:012x}")
 
 
 def kinds(count: int) -> Mapping[str, Kind]:
@@ -85,11 +80,11 @@ def _naming_one() -> Mapping[str, Kind]:
             lambda own: f"{_LISTED}?merchant_reference=order-{own.number}", itself=True
         ),
         "transaction": Kind(
-            lambda own: f"{_LISTED}?tx_hash=0x{own.number:064x}", paid, itself=True
+            lambda own: f"{_LISTED}?tx_hash={tx_hash(own.number)}", paid, itself=True
         ),
         "payer": Kind(lambda own: f"{_LISTED}?payer={own.payer}", by_wallet, itself=True),
         "search by reference": Kind(lambda own: f"{_LISTED}?q=order-{own.number}", itself=True),
-        "search by address": Kind(lambda own: f"{_LISTED}?q=0x{own.number:040x}", itself=True),
+        "search by address": Kind(lambda own: f"{_LISTED}?q={address(own.number)}", itself=True),
     }
 
 

@@ -3,9 +3,12 @@
 Shapes  one merchant has 60 % of all sessions, one payer in three is the same exchange; every row
         is a folded state with ids, addresses, hashes, a reference and a moment of its own. Each
         session's address is on the watch list.
+        Ids, addresses and hashes are those of a session's number, hashed: like production's they
+        lie all over their indexes, and what is made together is not found together there.
 Units   bytes on the disk: DISK_BYTES_PER_SESSION, as measured
 """
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from uuid import UUID
@@ -22,6 +25,7 @@ from projections.watchlist import WatchList
 CHUNK_ROWS = 50_000
 CONNECTIONS = 2  # for two cores
 DISK_BYTES_PER_SESSION = 3_000
+FORM = "hashed"  # of the rows: what a folder of another form holds is filled anew
 BIG = UUID(int=1)
 EXCHANGE = "0x" + "e0" * 20
 _FILLED: tuple[tuple[str, Table], ...] = tuple(
@@ -32,14 +36,34 @@ _FILLED: tuple[tuple[str, Table], ...] = tuple(
 
 Told = Callable[[str, int, int], None]  # what is being done, how far, of how many
 
+
+def session_id(number: int) -> UUID:
+    return UUID(hashlib.md5(f"session {number}".encode(), usedforsecurity=False).hexdigest())
+
+
+def address(number: int) -> str:
+    return "0x" + _digest(f"address {number}")[:40]
+
+
+def tx_hash(number: int) -> str:
+    return "0x" + _digest(f"hash {number}")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+# The same in SQL.
 _ROWS = """
 SELECT n.i, s.*, '{began}'::timestamptz + n.i * interval '{apart} seconds' AS at,
-    ('a0000000-0000-4000-8000-' || lpad(to_hex(n.i), 12, '0'))::uuid AS id,
-    '0x' || lpad(to_hex(n.i), 40, '0') AS address, '0x' || lpad(to_hex(n.i), 64, '0') AS hash,
+    md5('session ' || n.i)::uuid AS id,
+    '0x' || left(encode(sha256(('address ' || n.i)::bytea), 'hex'), 40) AS address,
+    '0x' || encode(sha256(('hash ' || n.i)::bytea), 'hex') AS hash,
     CASE WHEN abs(hashint8(n.i)) %% 3 = 0 THEN '{exchange}'
-         ELSE '0x' || lpad(to_hex(n.i %% 400000 + 16777216), 40, '0') END AS payer,
+         ELSE '0x' || left(encode(sha256(('payer ' || n.i %% 400000)::bytea), 'hex'), 40)
+    END AS payer,
     CASE WHEN abs(hashint8(n.i + 9)) %% 10 < 6 THEN '{big}'::uuid
-         ELSE ('00000000-0000-0000-0000-' || lpad(to_hex(2 + n.i %% 2000), 12, '0'))::uuid
+         ELSE md5('merchant ' || n.i %% 2000)::uuid
     END AS merchant
 FROM generate_series(%(first)s::bigint, %(last)s::bigint) AS n (i)
 JOIN public.samples AS s ON s.number = abs(hashint8(n.i * 31)) %% {samples}

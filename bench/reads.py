@@ -46,8 +46,17 @@ from adapters import migrate
 from bench import rig
 from bench.load_beside import server_cpu_seconds
 from bench.progress import Steps
-from bench.read_kinds import Kind, Own, kinds, session_id
-from bench.read_rows import BIG, DISK_BYTES_PER_SESSION, fill, give_key, is_filled, size_bytes
+from bench.read_kinds import Kind, Own, kinds
+from bench.read_rows import (
+    BIG,
+    DISK_BYTES_PER_SESSION,
+    FORM,
+    fill,
+    give_key,
+    is_filled,
+    session_id,
+    size_bytes,
+)
 from bench.report import Report, arguments, finish, machine, show
 from projections.payments import PAYMENTS
 
@@ -274,7 +283,7 @@ def report(taken: dict[str, Taken], count: int, size: int, conditions: dict[str,
 async def make_sure_of_rows(folder: Path, admin: str, count: int, told: Progress) -> None:
     """Unless the folder holds these rows already."""
     marker = folder / MARKER
-    text = f"{count} {PAYMENTS.name} {PAYMENTS.indexes}"
+    text = f"{count} {FORM} {PAYMENTS.name} {PAYMENTS.indexes}"
     same = marker.exists() and marker.read_text(encoding="utf-8") == text
     if same and await asyncio.to_thread(is_filled, admin, count):
         return

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from uuid import UUID
 
@@ -9,6 +10,7 @@ import pytest
 
 from bench import lag, read_kinds, read_rows, read_samples, reads
 from bench.tail import TailReport
+from projections.payments import PAYMENTS
 
 pytestmark = pytest.mark.services
 CONDITIONS = {"cores": 2}
@@ -81,6 +83,32 @@ async def test_an_empty_page_with_more_behind_it_is_followed_to_the_first_row() 
 def test_what_would_fill_the_disk_is_refused(server_folder: Path) -> None:
     with pytest.raises(reads.DiskTooSmall, match="--sessions"):
         asyncio.run(reads.make_sure_of_rows(server_folder, "", 10**12, lambda *_: None))
+
+
+def test_ids_addresses_and_hashes_lie_all_over_their_indexes() -> None:
+    """Of sessions made one after the other; a counter would put them side by side."""
+    for of in (read_rows.session_id, read_rows.address, read_rows.tx_hash):
+        made = [str(of(number)) for number in range(1, 1_001)]
+        by_place = sorted(range(1_000), key=made.__getitem__)
+        together = sum(abs(one - other) == 1 for one, other in pairwise(by_place))
+        assert len(set(made)) == 1_000
+        assert together < 20, of.__name__
+    assert len(read_rows.address(7)) == 42
+    assert len(read_rows.tx_hash(7)) == 66
+
+
+@pytest.mark.parametrize("form", ["", "hashed "])
+async def test_a_folder_of_rows_of_the_old_form_is_filled_anew(
+    server_folder: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    filled: list[int] = []
+    monkeypatch.setattr(reads, "fill", lambda _, count, __: filled.append(count))
+    monkeypatch.setattr(reads, "is_filled", lambda *_: True)
+    marker = server_folder / reads.MARKER
+    marker.write_text(f"9 {form}{PAYMENTS.name} {PAYMENTS.indexes}", encoding="utf-8")
+    for _ in range(2):
+        await reads.make_sure_of_rows(server_folder, "", 9, lambda *_: None)
+    assert filled == ([] if form else [9])
 
 
 async def test_the_lag_is_counted_from_each_acknowledgement(server_folder: Path) -> None:
