@@ -11,10 +11,12 @@ the way to it cost by themselves.
     python -m bench.reads --sessions 5000000 --data FOLDER  # fills FOLDER, or reads it again
 
 Shapes  one merchant has 60 % of all sessions, and is the one who asks; one payer in three is the
-        same exchange; requests come one after the other. A page that is empty and says that
-        there is more is followed to the first row, each request counted by itself; a read that
-        finds nothing is counted as empty, and then the goal is missed.
-Units   milliseconds; CPU of the API and of PostgreSQL a request, the bare reads' included, says
+        same exchange; requests come one after the other. An answer is what somebody waits for: a
+        page that is empty and says that there is more is followed to the first row, and all of
+        these requests together are one answer. The goal is about answers; how long a request
+        takes is among the conditions. A read that finds nothing is counted as empty, and then
+        the goal is missed.
+Units   milliseconds an answer; CPU of the API and of PostgreSQL a request, the bare reads' included, says
         more than the wall where others use the machine
 Errors  DiskTooSmall
 """
@@ -34,7 +36,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import aiohttp
@@ -61,7 +63,7 @@ from bench.report import Report, arguments, finish, machine, show
 from projections.payments import PAYMENTS
 
 SESSIONS = 500_000
-REQUESTS, WARM = 150, 20  # of each kind
+REQUESTS, WARM = 150, 20  # of each kind; an answer may take several
 PAGES_MAX = 20  # followed until there is a row
 OWN_ASKED = 6_000
 GOAL_MS = 20.0
@@ -78,8 +80,10 @@ class DiskTooSmall(Exception):  # noqa: N818 - named for what is wrong
 class Taken:
     """Of one kind of read."""
 
-    ours: list[float] = field(default_factory=list)
+    ours: list[float] = field(default_factory=list)  # of each answer, all its requests together
     bare: list[float] = field(default_factory=list)
+    requests: list[float] = field(default_factory=list)  # each by itself
+    most_requests: int = 0  # of one answer
     rows: int = 0
     reads: int = 0
     empty: int = 0  # followed to their end without a row
@@ -92,6 +96,13 @@ class Taken:
 Progress = Callable[[str, int, int], None]
 
 
+class Page(NamedTuple):
+    found: list[UUID]
+    cursor: str | None
+    ours: float  # milliseconds
+    bare: float
+
+
 class Reader:
     """Asks one thing after the other, and reads the same rows by their keys."""
 
@@ -102,18 +113,22 @@ class Reader:
     async def read(self, kind: Kind, own: Own, taken: Taken) -> None:
         """One read of its kind: of one page, or of as many as it takes to find a row."""
         path: str | None = kind.path(own)
+        pages: list[Page] = []
         found: list[UUID] = []
-        for _ in range(PAGES_MAX):
-            if path is None or found:
-                break
-            found, cursor = await self._page(path, taken)
+        while path is not None and not found and len(pages) < PAGES_MAX:
+            pages.append(await self._page(path))
+            found, cursor = pages[-1].found, pages[-1].cursor
             path = None if cursor is None else _after(kind.path(own), cursor)
+        taken.requests += [page.ours for page in pages]
+        taken.ours.append(sum(page.ours for page in pages))
+        taken.bare.append(sum(page.bare for page in pages))
+        taken.most_requests = max(taken.most_requests, len(pages))
         taken.reads += 1
         taken.rows += len(found)
         taken.empty += not found
         assert not kind.itself or session_id(own.number) in found, (own, kind.path(own))
 
-    async def _page(self, path: str, taken: Taken) -> tuple[list[UUID], str | None]:
+    async def _page(self, path: str) -> Page:
         begun = time.perf_counter()
         async with self._http.get(path) as answer:
             body = await answer.read()
@@ -129,9 +144,7 @@ class Reader:
         rows = await cursor.fetchall()
         bare = time.perf_counter() - begun
         assert len(rows) == len(ids)
-        taken.ours.append(ours * 1e3)
-        taken.bare.append(bare * 1e3)
-        return ids, told.get("next_cursor")
+        return Page(ids, told.get("next_cursor"), ours * 1e3, bare * 1e3)
 
 
 def _after(path: str, cursor: str) -> str:
@@ -248,9 +261,11 @@ def figures(taken: Taken) -> dict[str, float]:
         "bare_p50": at(0.5, taken.bare),
         "bare_p95": at(0.95, taken.bare),
         "rows_a_read": round(taken.rows / taken.reads, 1),
-        "requests_a_read": round(len(taken.ours) / taken.reads, 2),
-        "api_cpu_ms": round(taken.api_cpu / len(taken.ours) * 1e3, 2),
-        "postgresql_cpu_ms": round(taken.server_cpu / len(taken.ours) * 1e3, 2),
+        "requests_an_answer": round(len(taken.requests) / taken.reads, 2),
+        "requests_most": taken.most_requests,
+        "request_p95": at(0.95, taken.requests),
+        "api_cpu_ms": round(taken.api_cpu / len(taken.requests) * 1e3, 2),
+        "postgresql_cpu_ms": round(taken.server_cpu / len(taken.requests) * 1e3, 2),
     }
 
 
@@ -261,10 +276,13 @@ def report(taken: dict[str, Taken], count: int, size: int, conditions: dict[str,
     empty = {name: each.empty for name, each in taken.items() if each.empty}
     return Report(
         figure=figure,
-        unit=f"ms p95 of the slowest kind of read ({worst}), {count:,} sessions",
+        unit=f"ms p95 of the answers of the slowest kind of read ({worst}), {count:,} sessions",
         baseline=bare,
         ratio=round(figure / bare, 1),
-        goal=f"every kind p95 < {GOAL_MS:.0f} ms, and every read finds a row",
+        goal=(
+            f"answers of every kind p95 < {GOAL_MS:.0f} ms, from the first request to the first "
+            "row, and every read finds one"
+        ),
         met=figure < GOAL_MS and not empty,
         conditions={
             **conditions,
@@ -273,7 +291,8 @@ def report(taken: dict[str, Taken], count: int, size: int, conditions: dict[str,
             "median_of_p95": round(statistics.median(each["p95"] for each in told.values()), 2),
             "sessions": count,
             "database_bytes": size,
-            "requests_each": REQUESTS,
+            "worst_request_p95": max(each["request_p95"] for each in told.values()),
+            "answers_each": REQUESTS,
             "baseline": "the same rows by their keys, psycopg, one statement",
             "columns": len(PAYMENTS.columns),
         },
@@ -327,12 +346,15 @@ def main() -> None:
             shutil.rmtree(folder, ignore_errors=True)
     conditions["seconds_in_all"] = steps.seconds
     if not given.json:
-        names = ("p50", "p95", "bare_p95", "api_cpu_ms", "postgresql_cpu_ms", "rows_a_read")
+        names = (
+            *("p50", "p95", "bare_p95", "requests_an_answer", "request_p95"),
+            *("api_cpu_ms", "postgresql_cpu_ms"),
+        )
         rows = [
             (kind, *(f"{figures(each)[name]:.1f}" for name in names))
             for kind, each in taken.items()
         ]
-        titles = ("", "p50", "p95", "bare p95", "API CPU", "SQL CPU", "rows")
+        titles = ("", "p50", "p95", "bare", "requests", "of one", "API CPU", "SQL CPU")
         show("Reads, milliseconds", titles, rows)
     finish(report(taken, given.sessions, size, conditions), as_json=given.json)
 

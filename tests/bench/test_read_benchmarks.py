@@ -34,7 +34,8 @@ async def test_every_kind_of_read_is_timed_beside_the_same_rows_by_key(
     )
     assert taken.keys() == read_kinds.kinds(4_000).keys()
     assert all(each.reads == 3 for each in taken.values())
-    assert all(len(each.ours) == len(each.bare) >= 3 for each in taken.values())
+    assert all(len(each.ours) == len(each.bare) == 3 for each in taken.values())
+    assert all(len(each.requests) >= 3 for each in taken.values())
     # Of the rarest there is one in a thousand.
     assert {name for name, each in taken.items() if each.empty} <= {"payer and status, rare"}
     assert said[-1] == ("kinds of read", len(taken), len(taken))
@@ -49,8 +50,8 @@ async def test_every_kind_of_read_is_timed_beside_the_same_rows_by_key(
 
 
 def test_a_read_that_finds_nothing_reaches_no_goal() -> None:
-    found = reads.Taken(ours=[1.0], bare=[1.0], rows=1, reads=1)
-    nothing = reads.Taken(ours=[1.0], bare=[1.0], reads=1, empty=1)
+    found = reads.Taken(ours=[1.0], bare=[1.0], requests=[1.0], rows=1, reads=1)
+    nothing = reads.Taken(ours=[1.0], bare=[1.0], requests=[1.0], reads=1, empty=1)
     assert reads.report({"a": found}, 9, 9, CONDITIONS).met
     told = reads.report({"a": found, "b": nothing}, 9, 9, CONDITIONS)
     assert not told.met
@@ -58,17 +59,18 @@ def test_a_read_that_finds_nothing_reaches_no_goal() -> None:
 
 
 async def test_an_empty_page_with_more_behind_it_is_followed_to_the_first_row() -> None:
-    """And each of its requests is counted."""
-    pages = iter([([], "one"), ([], "two"), ([UUID(int=7)], "three")])
+    """And all of them are one answer: who asked has waited for all of them."""
+    page = reads.Page([], "one", 15.0, 1.0)
+    row = [UUID(int=7)]
+    pages = iter([page, page._replace(cursor="two"), page._replace(found=row, cursor="three")])
     asked: list[str] = []
 
     class Paging(reads.Reader):
         def __init__(self) -> None:
             """Asks nobody."""
 
-        async def _page(self, path: str, taken: reads.Taken) -> tuple[list[UUID], str | None]:
+        async def _page(self, path: str) -> reads.Page:
             asked.append(path)
-            taken.ours.append(1.0)
             return next(pages)
 
     taken = reads.Taken()
@@ -77,7 +79,12 @@ async def test_an_empty_page_with_more_behind_it_is_followed_to_the_first_row() 
     assert asked == [
         f"/v1/payment-sessions?status=failed&cursor={each}" for each in ("zero", "one", "two")
     ]
-    assert (taken.reads, taken.rows, taken.empty, len(taken.ours)) == (1, 1, 0, 3)
+    assert (taken.reads, taken.rows, taken.empty) == (1, 1, 0)
+    assert (taken.ours, taken.requests, taken.most_requests) == ([45.0], [15.0] * 3, 3)
+    told = reads.report({"a": taken}, 9, 9, CONDITIONS)
+    assert (told.figure, told.met) == (45.0, False)
+    assert told.conditions["worst_request_p95"] == 15.0
+    assert told.conditions["kinds"]["a"]["requests_an_answer"] == 3.0
 
 
 def test_what_would_fill_the_disk_is_refused(server_folder: Path) -> None:
