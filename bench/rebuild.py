@@ -1,8 +1,10 @@
 """Every projection rebuilt from a log of a million events, beside what else could read it.
 
 The log is that of bench/load.py, on a PostgreSQL that this starts itself, with fsync, on the same
-machine. What is timed is `projections.rebuild.rebuild`, as `gateway projections rebuild` runs it:
-fresh schemas, all facts, the indexes, up to the head. Each contender is a process of its own.
+machine. What is timed is `projections.renewal.rebuild`, on the event loop of
+`gateway projections rebuild`: fresh schemas, all facts, the indexes, up to the head. Not included
+are what that command does besides: starting, comparing what was rebuilt with what is shown,
+showing it, and telling the log. Each contender is a process of its own.
 
 Shapes  ours      all projections together, in two processes where there are cores for them
         reading   the same log, read and decoded, by ourselves
@@ -33,7 +35,6 @@ from typing import Any, Self
 
 import psutil  # type: ignore[import-untyped]  # the package ships no type hints
 import psycopg
-import uvloop
 
 from adapters import migrate
 from adapters.clock import SystemClock, SystemIds
@@ -52,6 +53,7 @@ from projections.renewal import rebuild
 from projections.schema import ensure_schemas
 
 GOAL_PER_SECOND = 50_000
+GOAL_TIMES = 40  # what the library's runner does, over the first LIBRARY_EVENTS of the log
 GOAL_GROWTH = 0.1  # of the memory, from a tenth of the way on
 EVENTS = 1_000_000
 LIBRARY_EVENTS = 5_000
@@ -168,9 +170,9 @@ async def _rebuilt(owner_dsn: str, app_dsn: str) -> Taken:
 
 def ours(owner_dsn: str, app_dsn: str, profile: str | None = None) -> Taken:
     if profile is None:
-        return uvloop.run(_rebuilt(owner_dsn, app_dsn))
+        return asyncio.run(_rebuilt(owner_dsn, app_dsn))  # as the command does
     profiler = cProfile.Profile(time.process_time)  # others use this machine too
-    taken: Taken = profiler.runcall(uvloop.run, _rebuilt(owner_dsn, app_dsn))
+    taken: Taken = profiler.runcall(asyncio.run, _rebuilt(owner_dsn, app_dsn))
     with Path(profile).open("w", encoding="utf-8") as file:
         pstats.Stats(profiler, stream=file).sort_stats("tottime").print_stats(60)
     return taken
@@ -188,7 +190,7 @@ async def _read(app_dsn: str) -> Taken:
 
 
 def reading(app_dsn: str) -> Taken:
-    return uvloop.run(_read(app_dsn))
+    return asyncio.run(_read(app_dsn))
 
 
 def library(admin_dsn: str, events: int) -> Taken:
@@ -247,16 +249,17 @@ async def contest(
 def report(taken: dict[str, Taken], plan: Plan, conditions: dict[str, Any]) -> Report:
     mine, grown = taken["ours"], taken["ours"].memory_growth
     baseline = taken["library"].per_second
+    times = mine.per_second / baseline
     return Report(
         figure=mine.per_second,
         unit="events/s into all projections together, indexes included",
         baseline=baseline,
-        ratio=round(mine.per_second / baseline, 1),
+        ratio=round(times, 1),
         goal=(
-            f"{GOAL_PER_SECOND:,} events/s; memory grows by less than {GOAL_GROWTH:.0%} "
-            "after the first tenth of the log"
+            f"{GOAL_PER_SECOND:,} events/s, {GOAL_TIMES} times the library's runner; memory grows "
+            f"by less than {GOAL_GROWTH:.0%} after the first tenth of the log"
         ),
-        met=mine.per_second >= GOAL_PER_SECOND and grown <= GOAL_GROWTH,
+        met=(mine.per_second >= GOAL_PER_SECOND and times >= GOAL_TIMES and grown <= GOAL_GROWTH),
         conditions={
             **conditions,
             **{
@@ -273,7 +276,12 @@ def report(taken: dict[str, Taken], plan: Plan, conditions: dict[str, Any]) -> R
             "memory_growth": round(grown, 3),
             "events": plan.events,
             "sessions_per_second_told": plan.sessions_per_second,
-            "baseline": "the library's ProjectionRunner, one read model",
+            "baseline": (
+                "the library's ProjectionRunner: one read model of one row a stream, a "
+                "transaction an event with its tracking record, durable, over the first "
+                f"{taken['library'].events:,} events of the same log"
+            ),
+            "not_included": "start of the command, comparison, switch, telling the log",
             "postgresql": "bundled 18, fsync on, on the same machine",
         },
     )
