@@ -16,8 +16,8 @@ Shapes  one merchant has 60 % of all sessions, and is the one who asks; one paye
         these requests together are one answer. The goal is about answers; how long a request
         takes is among the conditions. A read that finds nothing is counted as empty, and then
         the goal is missed.
-Units   milliseconds an answer; CPU of the API and of PostgreSQL a request, the bare reads' included, says
-        more than the wall where others use the machine
+Units   milliseconds an answer; CPU of the API and of PostgreSQL a request, the bare reads'
+        included, says more than the wall where others use the machine
 Errors  DiskTooSmall
 """
 
