@@ -73,18 +73,23 @@ def give_up_deploy(settings: Settings) -> None:
     owner = settings.secret("database_url_owner")
     try:
         with explained():
-            told = asyncio.run(release.tell_what_was_done(owner))
+            told = asyncio.run(_told_what_is_known(owner))
         ended = migrations.give_up_deploy(owner)
-    except EventUnknown as error:
-        raise GatewayError(
-            f"the newer release noted what this one does not know ({error}): the deploy stays "
-            "under way until `gateway migrate --after` of a release that knows it"
-        ) from error
     except MigrationRefused as refused:
         raise GatewayError(str(refused)) from refused
     print("no deploy is under way" + (" any more" if ended else ""))
     if told:
         print(f"the log was told what was done to read models meanwhile: {told}")
+
+
+async def _told_what_is_known(owner: str) -> int:
+    try:
+        return await release.tell_what_was_done(owner)
+    except EventUnknown as error:
+        raise GatewayError(
+            f"the newer release noted what this one does not know ({error}): the deploy stays "
+            "under way until `gateway migrate --after` of a release that knows it"
+        ) from error
 
 
 def _fill(owner: str, *, telling: bool) -> list[str]:

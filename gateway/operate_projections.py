@@ -30,7 +30,7 @@ from gateway.settings import Settings
 from gateway.stream_names import stream_named
 from gateway.supervisor import stop_on_signals
 from gateway.tables import console, lines
-from gateway.unfinished import unfinished
+from gateway.unfinished import noted_only, unfinished
 from projections import parked as parking
 from projections import renewal, switching
 from projections.catalogue import PROJECTIONS
@@ -333,11 +333,7 @@ async def _tell(core: bootstrap.Core) -> None:
     if since is None:
         await tell(core.postgres, bootstrap.upkeep(core))
         return
-    sys.stderr.write(
-        f"a deploy is under way since {since:%Y-%m-%d %H:%M:%S %Z}: what is done to read models "
-        "is noted, and `gateway migrate --after` tells the log, which processes of the release "
-        "before may still read\n"
-    )
+    sys.stderr.write(noted_only(since))
 
 
 @asynccontextmanager

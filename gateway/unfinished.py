@@ -44,3 +44,12 @@ async def unfinished(postgres: Postgres) -> Unfinished:
     with suppress(deploys.NotKnown):  # to look is allowed before `gateway migrate`
         since = await deploys.under_way_since(postgres)
     return Unfinished(since, await untold(postgres))
+
+
+def noted_only(since: datetime) -> str:
+    """For whoever does something to read models meanwhile."""
+    return (
+        f"a deploy is under way since {since:%Y-%m-%d %H:%M:%S %Z}: what is done to read models "
+        "is noted, and `gateway migrate --after` tells the log, which processes of the release "
+        "before may still read\n"
+    )
