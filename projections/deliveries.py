@@ -69,9 +69,6 @@ class Deliveries(StreamProjection[WebhookDelivery]):
     def evolve(self, state: WebhookDelivery | None, recorded: Fact[Any]) -> WebhookDelivery:
         return delivery.evolve(state, recorded.event)
 
-    def rests(self, state: WebhookDelivery) -> bool:
-        return state.status != "due"
-
     def columns(self, state: WebhookDelivery) -> Row:
         return (
             state.merchant_id,

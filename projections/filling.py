@@ -11,7 +11,7 @@ Shapes  Filler.step() brings those furthest behind on by at most SPAN_EVENTS_MAX
         are about as large, whatever merchants have written into them.
 Errors  rows the database refuses: the span is done again, batch by batch, by Applier, which
         finds the one fact behind them and parks its stream. Overtaken and an outage pass through;
-        after either, what was held in memory is forgotten.
+        nothing is held in memory between spans.
 """
 
 import asyncio
@@ -20,7 +20,6 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Any, TypeVar
 
 import psycopg
@@ -35,11 +34,10 @@ from projections.packing import COPY_BEGINS, COPY_ENDS, register
 from projections.projection import Batch, Held, Poison
 from projections.table import Row, Table
 
-SPAN_EVENTS_MAX = 40_000
-SPAN_BYTES_MAX = 32 << 20  # of facts as they are stored, twice what most spans take
+SPAN_EVENTS_MAX = 90_000  # two seconds
+SPAN_BYTES_MAX = 32 << 20  # of facts as they are stored; usual ones take a little less
 SPAN_EVENTS_MIN = 500  # of one that is halved again and again: a hundredth of a second
 PAGE_EVENTS_MAX = 2_000
-STATES_KEPT_MAX = 4_000  # of a projection from spans before: of those that go on, the newest
 CAREFUL_EVENTS_MAX = 10_000  # a batch, where a span has to be done again
 SPANS_A_COLLECTION = 10
 ROWS_AT_A_TIME = 2_000  # packed while PostgreSQL takes in the ones before
@@ -57,7 +55,6 @@ class Filling:
 
     follower: Follower
     states: dict[int, Held[Any]] = field(default_factory=dict)  # of this span
-    before: dict[int, Held[Any]] = field(default_factory=dict)  # written, the newest last
     fresh: Rows = field(default_factory=_rows)
     rows: Rows = field(default_factory=_rows)
     poison: list[Poison] = field(default_factory=list)
@@ -82,7 +79,7 @@ class Filling:
         known: dict[int, Held[Any]] = {}
         missing: list[int] = []
         for number in needed:
-            held = self.states.get(number) or self.before.get(number)
+            held = self.states.get(number)
             if held is None:
                 missing.append(number)
             else:
@@ -131,18 +128,6 @@ class Filling:
         """All of it is committed."""
         self.follower.place = replace(self.follower.place, position=upto)
         say_parked(self.follower, self.poison)
-        for number in self.aside:
-            self.states.pop(number, None)
-        rests = self.follower.projection.rests
-        for number, held in self.states.items():
-            held.stored = True
-            self.before.pop(number, None)
-            if not rests(held.state):
-                self.before[number] = held
-        too_many = max(0, len(self.before) - STATES_KEPT_MAX)
-        self.before = dict(islice(self.before.items(), too_many, None))
-        for emptied in (self.states, self.fresh, self.rows, self.poison, self.aside):
-            emptied.clear()
 
 
 def _add(to: Rows, more: Mapping[str, list[Row]]) -> None:
@@ -162,7 +147,6 @@ class Filler:
     def __init__(self, store: EventStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._fillings: dict[str, Filling] = {}
         self._spans = 0
         self._halvings = 0  # of the span
 
@@ -177,7 +161,9 @@ class Filler:
         others = [each.position for each in behind if each.position > start]
         upto = min(head, start + self._span(), *others)
         taking = [each for each in behind if each.position == start]
-        fillings = [self._filling(each) for each in taking]
+        for follower in taking:
+            follower.held.clear()  # nothing is held between spans: it would be stale after one
+        fillings = [Filling(each) for each in taking]
         try:
             await self._fill(connection, fillings, upto)
         except Overtaken:
@@ -196,11 +182,7 @@ class Filler:
             reached = await self._fold(connection, fillings, upto)
             await self._write(connection, fillings, reached)
         except (psycopg.DataError, psycopg.IntegrityError):
-            self._fillings.clear()
             await self._carefully(connection, [each.follower for each in fillings], upto)
-        except BaseException:
-            self._fillings.clear()
-            raise
 
     def _span(self) -> int:
         return max(min(SPAN_EVENTS_MIN, SPAN_EVENTS_MAX), SPAN_EVENTS_MAX >> self._halvings)
@@ -208,13 +190,6 @@ class Filler:
     def is_span(self, events: int) -> bool:
         """Whether so many are a span or more, during which others may have come."""
         return events >= SPAN_EVENTS_MAX
-
-    def _filling(self, follower: Follower) -> Filling:
-        follower.held.clear()  # what is held is held here: that would be stale after a span
-        filling = self._fillings.get(follower.schema)
-        if filling is None or filling.follower is not follower:
-            filling = self._fillings[follower.schema] = Filling(follower)
-        return filling
 
     async def _fold(
         self, connection: AsyncConnection, fillings: Sequence[Filling], upto: int

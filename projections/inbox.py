@@ -76,9 +76,6 @@ class Inbox(StreamProjection[OnchainTransfer]):
     def evolve(self, state: OnchainTransfer | None, recorded: Fact[Any]) -> OnchainTransfer:
         return transfer.evolve(state, recorded.event)
 
-    def rests(self, state: OnchainTransfer) -> bool:
-        return state.status == "confirmed" and not state.waits
-
     def columns(self, state: OnchainTransfer) -> Row:
         sighting = state.sighting
         return (

@@ -113,9 +113,6 @@ class Payments(StreamProjection[PaymentSession]):
     def evolve(self, state: PaymentSession | None, recorded: Fact[Any]) -> PaymentSession:
         return payment.evolve(state, recorded.event)
 
-    def rests(self, state: PaymentSession) -> bool:
-        return state.completed_at is not None or state.ended is not None
-
     def columns(self, state: PaymentSession) -> Row:
         return (
             state.merchant_id,

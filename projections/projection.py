@@ -93,10 +93,6 @@ class Projection(ABC):
             folded.rows[self.states.name] = self.state_rows(folded.held.values())
         return folded
 
-    def rests(self, state: Any) -> bool:
-        del state
-        return True
-
     def state_rows(self, held: Iterable[Held[Any]]) -> list[Row]:
         """What the table of states has of these streams."""
         del held
@@ -148,11 +144,6 @@ class StreamProjection(Projection, Generic[S]):
         """Rows for other tables that follow from one fact."""
         del state, recorded
         return ()
-
-    def rests(self, state: S) -> bool:
-        """Whether hardly any fact is to be expected: its state is not worth holding on to."""
-        del state
-        return False
 
     def needs(self, batch: Batch) -> set[int]:
         going_on = {recorded.stream_id.int for recorded in batch if recorded.version > 1}

@@ -57,9 +57,6 @@ class Refunds(StreamProjection[Refund]):
     def evolve(self, state: Refund | None, recorded: Fact[Any]) -> Refund:
         return refund.evolve(state, recorded.event)
 
-    def rests(self, state: Refund) -> bool:
-        return state.status in {"completed", "failed"}
-
     def columns(self, state: Refund) -> Row:
         return (
             state.session_id,
