@@ -24,8 +24,8 @@ from projections.watchlist import WatchList
 
 CHUNK_ROWS = 50_000
 CONNECTIONS = 2  # for two cores
-DISK_BYTES_PER_SESSION = 3_000
-FORM = "hashed"  # of the rows: what a folder of another form holds is filled anew
+DISK_BYTES_PER_SESSION = 3_250
+FORM = "payers with status"  # of the rows: what a folder of another form holds is filled anew
 BIG = UUID(int=1)
 EXCHANGE = "0x" + "e0" * 20
 _FILLED: tuple[tuple[str, Table], ...] = tuple(
@@ -77,8 +77,9 @@ transfers AS (
 ),
 payers AS (
     INSERT INTO {schema}.payment_payers
-        (session_id, payer, merchant_id, mode, created_at, position)
-    SELECT id, payer, merchant, 'test', at, i FROM rows WHERE paid
+        (session_id, payer, merchant_id, mode, created_at, position, status, network, asset,
+            due_units)
+    SELECT id, payer, merchant, 'test', at, i, status, network, asset, units FROM rows WHERE paid
 ),
 watched AS (
     INSERT INTO {watched}.watch_list
@@ -101,6 +102,7 @@ def fill(admin: str, count: int, told: Told) -> None:
     """Rows first, then indexes, then VACUUM ANALYZE."""
     with psycopg.connect(admin, autocommit=True) as connection:
         _make_samples(connection, samples())
+        _drop_other_versions(connection)
         for schema, table in _FILLED:
             name = sql.Identifier(schema, table.name)
             connection.execute(sql.SQL("DROP TABLE IF EXISTS {} CASCADE").format(name))
@@ -124,6 +126,18 @@ def fill(admin: str, count: int, told: Told) -> None:
         for schema, table in _FILLED:
             _show(connection, schema, table.name)
         connection.execute("ANALYZE")
+
+
+def _drop_other_versions(connection: psycopg.Connection) -> None:
+    """Those that an earlier release has filled here, with their views."""
+    for schema in dict.fromkeys(schema for schema, _ in _FILLED):
+        name = schema.rpartition("_v")[0]
+        others = connection.execute(
+            "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, %s) AND nspname <> %s",
+            (f"{name}_v", schema),
+        ).fetchall()
+        for (other,) in others:
+            connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(other)))
 
 
 def is_filled(admin: str, count: int) -> bool:

@@ -3,7 +3,7 @@
 Shapes  A Lane is rows that an index gives in the order of the page. A page merges its lanes and
         reads one row more than it gives: whether there is a next page costs nothing else.
         Conditions that no lane's index answers are `residual`: they are looked at row by row, in
-        at most ROWS_WALKED_MAX rows a page, fewer where a lane says so. Where that is not enough
+        at most ROWS_WALKED_MAX rows a page, or as many as a lane says. Where that is not enough
         the page is short, perhaps empty, and its cursor goes on from the last row that was looked
         at. So a page costs the same however large the table is, and whatever is asked.
         Conditions are SQL with one %s and its argument.
@@ -23,6 +23,7 @@ from projections.table import Row
 
 T = TypeVar("T")
 ROWS_WALKED_MAX = 1_000  # a page; in the memory of the server this is a few milliseconds
+_ALL: Final = "SELECT true AS matches, {columns} FROM ({rows}) AS lanes ORDER BY {order} LIMIT %s"
 # Rows are walked as far as either reader of `walked` asks: to the one more than a page that
 # matches, or, where there are not so many, to the end of the walk.
 _WALK: Final = """
@@ -83,11 +84,16 @@ class Listing(Generic[T]):
     order: LiteralString
     read: Callable[[Row], tuple[T, tuple[int, ...]]]
     residual: LiteralString = ""  # further columns that residual conditions name
+    # SQL around {found}, for what is read once rows are found: only of the page's own.
+    around: LiteralString | None = None
 
     @property
     def selected(self) -> sql.Composed:
         parts = [part for part in (self.columns, self.residual) if part]
         return sql.SQL(", ").join(map(sql.SQL, parts))
+
+    def told(self, found: sql.Composed) -> sql.Composed:
+        return found if self.around is None else sql.SQL(self.around).format(found=found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +101,14 @@ class Lane:
     """Rows in the order of the page, by one index."""
 
     where: Where
-    # Where the rows are not found in the listing's own source: SQL with {columns} and {where}.
-    select: LiteralString | None = None
-    walked_max: int | None = None  # fewer than ROWS_WALKED_MAX, where each costs more
+    source: LiteralString | None = None  # other than the listing's own, with the same columns
+    walked_max: int | None = None  # other than ROWS_WALKED_MAX, where each costs more, or less
 
     def statement(self, listing: Listing[Any]) -> sql.Composed:
-        form = sql.SQL("SELECT {columns} FROM {source} WHERE {where}")
-        return (form if self.select is None else sql.SQL(self.select)).format(
-            columns=listing.selected, source=sql.SQL(listing.source), where=self.where.clause()
+        return sql.SQL("SELECT {columns} FROM {source} WHERE {where}").format(
+            columns=listing.selected,
+            source=sql.SQL(self.source or listing.source),
+            where=self.where.clause(),
         )
 
 
@@ -119,12 +125,12 @@ async def fetch_page(
     size = max(1, min(limit, PAGE_SIZE_MAX))
     if residual is None or not residual.conditions:
         rows, arguments = _merged(listing, possible, size + 1)
-        query = sql.SQL("SELECT {} FROM ({}) AS lanes ORDER BY {} LIMIT %s").format(
-            sql.SQL(listing.columns), rows, sql.SQL(listing.order)
+        query = sql.SQL(_ALL).format(
+            columns=sql.SQL(listing.columns), rows=rows, order=sql.SQL(listing.order)
         )
         async with connections.reading() as connection:
-            found = await fetch(connection, query, [*arguments, size + 1])
-        return _page(listing, found, size)
+            found = await fetch(connection, listing.told(query), [*arguments, size + 1])
+        return _page(listing, [row[1:] for row in found], size)
     return await _walk(connections, listing, possible, size, residual)
 
 
@@ -136,7 +142,7 @@ async def _walk(
     residual: Where,
 ) -> Page[T]:
     """One statement, so that what was found and where the walk ended are of the same moment."""
-    most = min([ROWS_WALKED_MAX, *(lane.walked_max for lane in lanes if lane.walked_max)])
+    most = min(lane.walked_max or ROWS_WALKED_MAX for lane in lanes)
     rows, arguments = _merged(listing, lanes, most)
     query = sql.SQL(_WALK).format(
         rows=rows,
@@ -150,7 +156,7 @@ async def _walk(
         *(size, most - 1),
     ]
     async with connections.reading() as connection:
-        found = await fetch(connection, query, given)
+        found = await fetch(connection, listing.told(query), given)
     matching = [row[1:] for row in found if row[0]]
     if len(matching) > size:
         return _page(listing, matching, size)

@@ -29,9 +29,9 @@ from projections.pages import (
 from projections.table import Row
 
 LANES_MAX = 96  # a page; above that rows are looked at one by one
-# Rows of a page that are found by their keys, each in a place of its own: at five million sessions
-# several times as dear as one that lies beside the last.
-KEYS_WALKED_MAX = 500
+# A payer's sessions are filtered within one index; but not by another payer, which is a look into
+# another place of it for each, several times as dear at five million sessions.
+PAYERS_WALKED_MAX, PAYERS_COMPARED_MAX = 4_000, 500
 AMOUNTS_MAX = 48  # different ones within a range that are merged
 STATUSES: tuple[str, ...] = get_args(Status)
 
@@ -48,17 +48,15 @@ _OF_OWN_ADDRESS = (
     "session_id = ANY(ARRAY(SELECT subject_id FROM rm.watch_list WHERE mode = %s "
     "AND address = %s AND purpose = 'payment_session'))"
 )
-# The keys in their order first, then the row of each: so no plan reads all of a payer's rows.
-_OF_PAYER = f"""
-SELECT {{columns}} FROM (
-    SELECT session_id AS id, created_at, position FROM rm.payment_payers
-    WHERE {{where}} ORDER BY created_at DESC, position DESC LIMIT {KEYS_WALKED_MAX}
-) AS k CROSS JOIN LATERAL (
-    SELECT session_id, state, version, updated_position, status, network, asset, due_units,
-           merchant_reference, own_address
-    FROM rm.payments WHERE session_id = k.id LIMIT 1
+# Of the rows of a page alone, each by its key: so no plan reads all of a payer's.
+_STATES_AROUND: LiteralString = """
+SELECT k.matches, s.state, s.version, s.updated_position, k.created_at, k.position
+FROM ({found}) AS k CROSS JOIN LATERAL (
+    SELECT state, version, updated_position FROM rm.payments
+    WHERE session_id = k.session_id LIMIT 1
 ) AS s
-"""  # noqa: S608
+ORDER BY k.matches DESC, k.created_at DESC, k.position DESC
+"""
 
 # From one to the next along the index, as PostgreSQL cannot skip by itself.
 _SHELVES: LiteralString = """
@@ -118,7 +116,8 @@ class PaymentReads:
     async def page(self, query: SessionQuery) -> Page[SessionRow]:
         lanes, answered = await self._lanes(query)
         residual = _residual(query, answered)
-        return await fetch_page(self._connections, _LISTING, lanes, query.limit, residual)
+        listing = _PAID_LISTING if "payer" in answered or "address" in answered else _LISTING
+        return await fetch_page(self._connections, listing, lanes, query.limit, residual)
 
     async def _lanes(self, query: SessionQuery) -> tuple[list[Lane], frozenset[str]]:
         """Where to read, and which filters are answered by that."""
@@ -234,11 +233,11 @@ def _direct_lanes(query: SessionQuery, base: Where) -> tuple[list[Lane], frozens
     if query.tx_hash is not None:
         base.add(_OF_TRANSACTION, query.tx_hash)
         return [Lane(base)], frozenset({"tx_hash"})
-    if query.address is not None:
-        return _address_lanes(query, query.address, base), frozenset({"address"})
     if query.merchant_reference is not None:
         base.add("merchant_reference = %s", query.merchant_reference)
         return [Lane(base)], frozenset({"merchant_reference"})
+    if query.address is not None:
+        return _address_lanes(query, query.address, base), frozenset({"address"})
     if query.payer is not None:
         return [_payer_lane(query, query.payer)], frozenset({"payer"})
     return None
@@ -250,7 +249,8 @@ def _payer_lane(query: SessionQuery, payer: str) -> Lane:
     where.add("mode = %s", query.mode)
     where.add("payer = %s", payer)
     _in_window(where, query)
-    return Lane(where, select=_OF_PAYER, walked_max=KEYS_WALKED_MAX)
+    other = query.payer not in {None, payer}
+    return Lane(where, walked_max=PAYERS_COMPARED_MAX if other else PAYERS_WALKED_MAX)
 
 
 def _address_lanes(query: SessionQuery, address: str, base: Where) -> list[Lane]:
@@ -262,7 +262,7 @@ def _address_lanes(query: SessionQuery, address: str, base: Where) -> list[Lane]
         "WHERE paid.session_id = payments.session_id AND paid.payer = %s)",
         address,
     )
-    return [_payer_lane(query, address), Lane(base)]
+    return [_payer_lane(query, address), Lane(base, source="rm.payments")]
 
 
 def _residual(query: SessionQuery, answered: Iterable[str]) -> Where:
@@ -312,4 +312,13 @@ _LISTING = Listing(
     order="created_at DESC, position DESC",
     read=_session_row,
     residual="session_id, status, network, asset, due_units, merchant_reference, own_address",
+)
+# A payer's sessions: looked at in the payers' own index, and read once they are found.
+_PAID_LISTING = Listing(
+    source="rm.payment_payers",
+    columns="session_id, created_at, position",
+    order=_LISTING.order,
+    read=_session_row,
+    residual="status, network, asset, due_units",
+    around=_STATES_AROUND,
 )

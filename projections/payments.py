@@ -2,7 +2,8 @@
 
 Shapes  payments           a row a session: its folded state, and what lists filter by
         payment_transfers  a row a transfer ever seen for a session, retracted ones included
-        payment_payers     a row a wallet that ever paid for a session, in the order of pages
+        payment_payers     a row a wallet that ever paid for a session, with what pages by payer
+                           are filtered by
         payment_openings   a row a network and hour: when the first session was opened whose
                            window closes within that hour
 Indexes each carries pages in their order, or workers' queues in theirs. The one by network, asset
@@ -13,13 +14,12 @@ Units   due_units in base units of the asset.
 
 from collections.abc import Iterable
 from typing import Any
-from uuid import UUID
 
 from application.ports import Fact
 from domain import events as e
 from domain import payment
 from domain.payment import PaymentSession
-from projections.projection import Batch, Folded, Known, StreamProjection, state_table
+from projections.projection import Batch, Folded, Held, Known, StreamProjection, state_table
 from projections.table import Row, Table
 
 _NEWEST_FIRST = "created_at DESC, position DESC"
@@ -68,10 +68,18 @@ PAYMENT_PAYERS = Table(
         ("mode", "text"),
         ("created_at", "timestamptz"),
         ("position", "bigint"),
+        ("status", "text"),
+        ("network", "text"),
+        ("asset", "text"),
+        ("due_units", "numeric"),
     ),
     ("session_id", "payer"),
-    keeps=True,
-    indexes=(f"(merchant_id, mode, payer, {_NEWEST_FIRST})",),
+    indexes=(
+        (
+            f"(merchant_id, mode, payer, {_NEWEST_FIRST})"
+            " INCLUDE (session_id, status, network, asset, due_units)"
+        ),
+    ),
 )
 PAYMENT_OPENINGS = Table(
     "payment_openings",
@@ -82,8 +90,9 @@ PAYMENT_OPENINGS = Table(
 
 
 class Payments(StreamProjection[PaymentSession]):
-    # 2 added proven payers and announcements; 3 what filters and the reconcile look for
-    name, version = "payments", 3
+    # 2 added proven payers and announcements; 3 what filters and the reconcile look for; 4 what
+    # a payer's sessions are filtered by
+    name, version = "payments", 4
     cost = 46
     state_type = PaymentSession
     states = PAYMENTS
@@ -129,25 +138,36 @@ class Payments(StreamProjection[PaymentSession]):
 
     def gather(self, batch: Batch, known: Known) -> Folded:
         folded = super().gather(batch, known)
-        # A payer's row has the place of its session in pages, which a single fact does not know.
-        for rows in (folded.fresh, folded.rows):
-            rows[PAYMENT_PAYERS.name] = [
-                (*row, folded.held[row[0].int].position)
-                for row in rows[PAYMENT_PAYERS.name]
-                if isinstance(row[0], UUID)
-            ]
+        for number, held in folded.held.items():
+            if held.state.transfers:
+                before = known.get(number)
+                rows = folded.rows if held.stored else folded.fresh
+                rows[PAYMENT_PAYERS.name] += _payer_rows(held, before.state if before else None)
         return folded
 
     def beside(self, state: PaymentSession, recorded: Fact[Any]) -> Iterable[tuple[str, Row]]:
+        del state
         event = recorded.event
         if isinstance(event, e.TransferObserved):
-            session_id = recorded.stream_id
-            owner = (state.merchant_id, state.mode, state.created_at)
-            return (
-                (PAYMENT_TRANSFERS.name, (session_id, event.transfer_id, event.tx_hash)),
-                (PAYMENT_PAYERS.name, (session_id, event.payer, *owner)),
-            )
+            row = (recorded.stream_id, event.transfer_id, event.tx_hash)
+            return ((PAYMENT_TRANSFERS.name, row),)
         if isinstance(event, e.SessionCreated):
             hour = event.expires_at.replace(minute=0, second=0, microsecond=0)
             return ((PAYMENT_OPENINGS.name, (event.network, hour, event.at)),)
         return ()
+
+
+def _payer_rows(held: Held[PaymentSession], before: PaymentSession | None) -> Iterable[Row]:
+    """Of each wallet that ever paid, unless their rows are so already."""
+    state = held.state
+    payers = _payers(state)
+    if before is not None and before.status == state.status and _payers(before) == payers:
+        return
+    place = (state.merchant_id, state.mode, state.created_at, held.position)
+    filtered = (state.status, state.network, state.due.asset, state.due.units)
+    for payer in payers:
+        yield (held.stream_id, payer, *place, *filtered)
+
+
+def _payers(state: PaymentSession) -> frozenset[str]:
+    return frozenset(transfer.payer for transfer in state.transfers.values())

@@ -37,7 +37,7 @@ ANN = Order("operator:ann", "a drill")
 LIVE = Standing(
     projection="payments",
     version=2,
-    schema="rm_payments_v3",
+    schema="rm_payments_v4",
     state="live",
     position=1_234_567,
     head=1_234_567,
@@ -50,7 +50,7 @@ LIVE = Standing(
     ours=True,
     rate=498.0,
 )
-BUILT = replace(LIVE, schema="rm_payments_v3_r1", since=AT, by="operator:ann", position=1_000_000)
+BUILT = replace(LIVE, schema="rm_payments_v4_r1", since=AT, by="operator:ann", position=1_000_000)
 
 
 def drawn(*standings: Standing, width: int = 80) -> str:
@@ -110,10 +110,10 @@ def test_the_list_fits_eighty_columns_with_large_figures() -> None:
 def test_a_comparison_names_the_rows_that_differ() -> None:
     wrong = Difference("payments", (10, 11), ("(1) differs", "(2) is not in what is shown"))
     compared = Comparison(
-        "rm_payments_v3", "rm_payments_v3_r1", 5, {"payments": (10, 11), "b": (3, 3)}, (wrong,)
+        "rm_payments_v4", "rm_payments_v4_r1", 5, {"payments": (10, 11), "b": (3, 3)}, (wrong,)
     )
     assert comparison_lines(compared) == [
-        "  payments: DIFFERS, 10 rows shown, 11 in rm_payments_v3_r1",
+        "  payments: DIFFERS, 10 rows shown, 11 in rm_payments_v4_r1",
         "    (1) differs",
         "    (2) is not in what is shown",
         "  b: 3 rows, the same at position 5",
@@ -174,7 +174,7 @@ async def test_parking_and_retrying_by_hand_is_shown_and_kept_in_the_log(site: S
     settings = site.settings
     assert (await site.told(operate.parked(settings, None, as_json=False))).status == 0
     said = await site.told(operate.park(settings, "payments", stream, ANN, as_json=True))
-    assert said.lines()[0]["schemas"] == ["rm_payments_v3"]
+    assert said.lines()[0]["schemas"] == ["rm_payments_v4"]
     listed = await site.told(operate.parked(settings, "payments", as_json=True))
     (line,) = listed.lines()
     assert (listed.status, line["stream"], line["error"], line["parked_by"], line["tries"]) == (
@@ -237,7 +237,7 @@ async def test_rows_that_differ_are_not_shown_unless_somebody_accepts_it(site: S
     follower = await site.follower()
     await site.caught_up()
     async with site.owner.connection() as connection:
-        await connection.execute("UPDATE rm_payments_v3.payments SET status = 'odd'")
+        await connection.execute("UPDATE rm_payments_v4.payments SET status = 'odd'")
     settings = site.settings
 
     async def rebuilt(*, accept: bool) -> tuple[int, str]:
@@ -248,19 +248,19 @@ async def test_rows_that_differ_are_not_shown_unless_somebody_accepts_it(site: S
 
     status, out = await rebuilt(accept=False)
     assert status == 1
-    assert "DIFFERS, 1 rows shown, 1 in rm_payments_v3_r1" in out
+    assert "DIFFERS, 1 rows shown, 1 in rm_payments_v4_r1" in out
     assert f"({session_stream(1).id}) differs" in out
     assert "--accept-differences" in out
-    assert await site.schemas("payments") == ["rm_payments_v3"]
+    assert await site.schemas("payments") == ["rm_payments_v4"]
     compared = await site.told(operate.compare(settings, [], as_json=True))
     assert (compared.status, compared.lines()[0]["differences"][0]["table"]) == (1, "payments")
     status, out = await rebuilt(accept=True)
     assert status == 0
-    assert await site.schemas("payments") == ["rm_payments_v3_r1", "rm_payments_v3"]
+    assert await site.schemas("payments") == ["rm_payments_v4_r1", "rm_payments_v4"]
     history = await site.told(operate.history(settings, "payments", as_json=True))
     assert history.lines()[-1]["differing"] == ["payments"]
     dropped = await site.told(operate.drop(settings, "payments", None, ANN, as_json=True))
-    assert dropped.lines() == [{"projection": "payments", "dropped": "rm_payments_v3"}]
+    assert dropped.lines() == [{"projection": "payments", "dropped": "rm_payments_v4"}]
     follower.terminate()
     await follower.wait()
 

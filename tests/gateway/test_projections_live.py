@@ -169,7 +169,7 @@ async def test_everything_is_rebuilt_shown_and_taken_back_and_no_reader_notices(
 
 
 MANY = 60_000  # a span and a half
-MIDDLE = "SELECT position FROM rm_admin.checkpoints WHERE schema = 'rm_payments_v3_r1'"
+MIDDLE = "SELECT position FROM rm_admin.checkpoints WHERE schema = 'rm_payments_v4_r1'"
 
 
 async def in_the_middle(site: Site) -> int:
@@ -187,17 +187,17 @@ async def test_a_rebuild_that_is_killed_goes_on_where_it_was_and_ends_alike(site
     await killed.wait()
     ((reached,),) = await site.rows(MIDDLE)
     assert 0 < reached < MANY, "it was not in the middle"
-    (line,) = [x for x in (await list_of(site)) if x["schema"] == "rm_payments_v3_r1"]
+    (line,) = [x for x in (await list_of(site)) if x["schema"] == "rm_payments_v4_r1"]
     assert (line["state"], line["trouble"]) == ("building", "interrupted")
     await site.history(seed=3).write(50)
     again = await site.gateway("rebuild", "payments", "--actor", "bo", "--json")
     assert again.status == 0, again
     (told,) = again.lines()
-    assert (told["schema"], told["resumed"], told["shown"]) == ("rm_payments_v3_r1", True, True)
+    assert (told["schema"], told["resumed"], told["shown"]) == ("rm_payments_v4_r1", True, True)
     await site.caught_up()
     for table in ("payments", "payment_transfers"):
-        rows = await site.contents("rm_payments_v3_r1", table)
-        assert rows == await site.contents("rm_payments_v3", table)
+        rows = await site.contents("rm_payments_v4_r1", table)
+        assert rows == await site.contents("rm_payments_v4", table)
     history = await site.told(operate.history(site.settings, "payments", as_json=True))
     assert [(each["what"], each["by"]) for each in history.lines()] == [
         ("projection.rebuild_started", "operator:ann"),
@@ -231,7 +231,7 @@ async def test_a_second_rebuild_of_the_same_is_refused_and_ctrl_c_ends_the_first
     assert (ended.status, "goes on from the last batch" in ended.err) == (1, True), ended
     assert "Traceback" not in ended.err
     anew = await site.gateway("rebuild", "payments", "--actor", "bo", "--restart", "--json")
-    assert (anew.status, anew.lines()[0]["schema"]) == (0, "rm_payments_v3_r2"), anew
+    assert (anew.status, anew.lines()[0]["schema"]) == (0, "rm_payments_v4_r2"), anew
 
 
 async def test_a_second_process_follows_when_the_first_is_killed(site: Site) -> None:

@@ -118,7 +118,7 @@ async def test_a_poisoned_stream_waits_alone_and_its_retry_equals_a_clean_rebuil
         assert left.attempts == 2
         Faulty.broken.clear()
         mended = await _retry(site, poisoned)
-        assert (mended.settled, mended.schemas) == (True, ("rm_payments_v3",))
+        assert (mended.settled, mended.schemas) == (True, ("rm_payments_v4",))
         await write(site, range(20, 25))
         await site.caught_up()
         assert await parked_streams(site.app) == []
@@ -165,7 +165,7 @@ async def test_a_retry_mends_the_rebuild_under_way_too(site: Site) -> None:
         assert begun.parked == 1
         Faulty.broken.clear()
         mended = await _retry(site, poisoned)
-        assert mended.schemas == ("rm_payments_v3", "rm_payments_v3_r1")
+        assert mended.schemas == ("rm_payments_v4", "rm_payments_v4_r1")
         (done,) = await rebuild(site.owner, site.store, [Faulty()], SystemClock(), order)
         assert (done.schema, done.parked) == (begun.schema, 0)
         await site.caught_up()
@@ -182,7 +182,7 @@ async def test_a_stream_parked_by_hand_misses_what_comes_and_gets_it_back(site: 
         await write(site, range(1, 6))
         await site.caught_up()
         schemas = await park(site.app, site.store, Faulty(), aside, SystemClock(), **ANN)
-        assert schemas == ("rm_payments_v3",)
+        assert schemas == ("rm_payments_v4",)
         with pytest.raises(ParkedAlready):
             await park(site.app, site.store, Faulty(), aside, SystemClock(), **ANN)
         await site.append(aside, OBSERVED, after=2)

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.services
 
 
 class PaymentsAgain(Payments):
-    version = 4
+    version = 5
 
 
 NEWER = (PaymentsAgain(), *PROJECTIONS[1:])
@@ -44,10 +44,10 @@ async def test_a_new_version_is_filled_and_shown_by_the_owner_or_an_administrato
             await site.append(session_stream(number), created(number))
         await asyncio.to_thread(ensure_schemas, dsn, NEWER)
         (done,) = await release.fill_tables(dsn)
-        assert (done.schema, done.position) == ("rm_payments_v4", 3)
+        assert (done.schema, done.position) == ("rm_payments_v5", 3)
         assert await release.fill_tables(dsn) == []
         assert await site.rows("SELECT count(*) FROM rm.payments") == [(3,)]
-        assert await site.schemas("payments") == ["rm_payments_v4", "rm_payments_v3"]
+        assert await site.schemas("payments") == ["rm_payments_v5", "rm_payments_v4"]
         owners = await site.rows(
             "SELECT DISTINCT nspowner::regrole::text FROM pg_namespace WHERE nspname LIKE 'rm%%'"
         )
@@ -83,7 +83,7 @@ async def test_the_log_is_told_of_it_when_the_release_before_is_gone(
         await site.append(session_stream(1), created(1))
         await asyncio.to_thread(ensure_schemas, migrated.owner_dsn, NEWER)
         await asyncio.to_thread(operate.migrate, settings, "before")
-        assert await site.schemas("payments") == ["rm_payments_v4", "rm_payments_v3"]
+        assert await site.schemas("payments") == ["rm_payments_v5", "rm_payments_v4"]
         assert [each.event.name for each in await site.store.read_log(after=0, limit=9)] == [
             created(1).name
         ]
@@ -208,6 +208,6 @@ async def test_migrating_a_second_time_finds_nothing_to_do(
 ) -> None:
     settings = load({"DATABASE_URL_OWNER": migrated.owner_dsn})
     await asyncio.to_thread(operate.migrate, settings)
-    assert "rm_payments_v3" in capsys.readouterr().out
+    assert "rm_payments_v4" in capsys.readouterr().out
     await asyncio.to_thread(operate.migrate, settings)
     assert "nothing to do" in capsys.readouterr().out

@@ -65,11 +65,17 @@ async def test_borders_of_spans_and_pages_leave_no_trace_in_the_rows(
             assert live == await contents(stage, each.schema, table.name), table.name
             assert live, f"{table.name} is empty, which shows nothing"
     ours = {each.projection.name: each.schema for each in rebuilt}
+    assert not await rows(
+        stage,
+        "SELECT session_id FROM rm.payment_payers AS p JOIN rm.payments AS s USING (session_id) "
+        "WHERE (p.status, p.network, p.asset, p.due_units, p.created_at, p.position) "
+        "IS DISTINCT FROM (s.status, s.network, s.asset, s.due_units, s.created_at, s.position)",
+    )
     left = await rows(stage, "SELECT schema, stream_id, position FROM rm_admin.parked")
     assert len(left) == 12
-    for schema in ("rm_payments_v3", ours["payments"]):
+    for schema in ("rm_payments_v4", ours["payments"]):
         assert sorted(row[1:] for row in left if row[0] == schema) == sorted(
-            row[1:] for row in left if row[0] == "rm_payments_v3"
+            row[1:] for row in left if row[0] == "rm_payments_v4"
         )
 
 
@@ -156,7 +162,7 @@ async def test_a_span_that_is_overtaken_is_halved_and_grows_again(
         spans.append(upto - after)
         if after < 60 and upto - after > 10:
             async with stage.owner.connection() as connection:
-                await overtake(connection, ["rm_payments_v3_r1"])
+                await overtake(connection, ["rm_payments_v4_r1"])
         return await plain(after=after, upto=upto, skipping=skipping)
 
     monkeypatch.setattr(stage.store, "read_span", read_span)

@@ -63,6 +63,29 @@ def test_a_stream_that_begins_in_the_batch_needs_no_look_up() -> None:
     assert Payments().needs(batch) == {other.id.int}
 
 
+def test_a_payers_rows_follow_what_they_are_filtered_by_and_are_not_written_in_vain() -> None:
+    seen, covered = OBSERVED, example(e.PaymentCovered)
+    other = seen.changed(transfer_id="31337:0x2:0", payer="0x" + "0b" * 20)
+    again = other.changed(transfer_id="31337:0x3:0")
+    known: dict[int, Held[Any]] = {}
+    written: list[tuple[str, ...]] = []
+    rows: dict[object, Any] = {}
+    for fact in recorded(SESSION, CREATED, seen, other, again, covered):
+        folded = Payments().fold([fact], known)
+        known = folded.held
+        rows |= {row[1]: row for row in folded.rows["payment_payers"]}
+        written.append(tuple(sorted(str(row[1]) for row in folded.rows["payment_payers"])))
+    state = known[SESSION_ID.int].state
+    assert rows.keys() == {seen.payer, other.payer}
+    assert {row[6:] for row in rows.values()} == {
+        (state.status, state.network, state.due.asset, state.due.units)
+    }
+    both = tuple(sorted((seen.payer, other.payer)))
+    assert written == [(), (seen.payer,), both, (), both]
+    whole = Payments().fold(recorded(SESSION, CREATED, seen, other, again, covered), {})
+    assert {row[1]: row for row in whole.rows["payment_payers"]} == rows
+
+
 def test_both_sides_of_an_entry_are_counted_once() -> None:
     entry = example(e.JournalEntryPosted)
     batch = [

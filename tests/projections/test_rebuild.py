@@ -87,8 +87,8 @@ async def test_a_row_that_differs_is_found_and_nothing_is_shown(stage: Stage) ->
         before = await shown(stage)
         async with stage.owner.connection() as connection:
             cursor = await connection.execute(
-                "UPDATE rm_payments_v3.payments SET due_units = due_units + 1 "
-                "WHERE position = (SELECT min(position) FROM rm_payments_v3.payments) "
+                "UPDATE rm_payments_v4.payments SET due_units = due_units + 1 "
+                "WHERE position = (SELECT min(position) FROM rm_payments_v4.payments) "
                 "RETURNING session_id"
             )
             wrong = (await cursor.fetchall())[0][0]
@@ -112,7 +112,7 @@ async def test_a_switch_shows_the_rebuilt_rows_and_the_runner_goes_on_there(
     async with running(stage.runner()):
         await caught_up(stage)
         async with stage.owner.connection() as connection:
-            await connection.execute("DELETE FROM rm_payments_v3.payments")
+            await connection.execute("DELETE FROM rm_payments_v4.payments")
         await append(stage, session_stream(2), created(2))
         await caught_up(stage)
         done = await renewed(stage, accept=True)
@@ -136,12 +136,12 @@ async def test_what_was_shown_before_is_followed_and_shown_again_whole(stage: St
         assert not (await compare_kept(stage.owner, Payments())).differences
         async with working(stage.owner, ["payments"]) as connection:
             back = await switch_back(connection, stage.store, Payments(), stage.clock, ANN)
-        assert (back.schema, back.replaced) == ("rm_payments_v3", done.schema)
+        assert (back.schema, back.replaced) == ("rm_payments_v4", done.schema)
         await history.write(50)
         await caught_up(stage)
         for table in Payments().tables:
             rebuilt = await contents(stage, done.schema, table.name)
-            assert await contents(stage, "rm_payments_v3", table.name) == rebuilt
+            assert await contents(stage, "rm_payments_v4", table.name) == rebuilt
             assert await contents(stage, "rm", table.name) == rebuilt
 
 
@@ -149,7 +149,7 @@ async def test_only_a_schema_of_the_projection_can_be_shown(stage: Stage) -> Non
     async with working(stage.owner, ["payments"]) as connection:
         with pytest.raises(NothingToSwitch):
             await switch(
-                connection, stage.store, Payments(), "rm_payments_v3_r9", stage.clock, ANN
+                connection, stage.store, Payments(), "rm_payments_v4_r9", stage.clock, ANN
             )
         with pytest.raises(NothingToSwitch):
             await switch_back(connection, stage.store, Payments(), stage.clock, ANN)
@@ -178,9 +178,9 @@ async def test_a_rebuild_is_gone_on_with_unless_it_is_begun_anew(stage: Stage) -
         return done.schema
 
     names = [await built(ANN), await built(ANN), await built(Order("operator:bo", restart=True))]
-    assert names == ["rm_payments_v3_r1", "rm_payments_v3_r1", "rm_payments_v3_r2"]
+    assert names == ["rm_payments_v4_r1", "rm_payments_v4_r1", "rm_payments_v4_r2"]
     states = await rows(stage, "SELECT schema, state FROM rm_admin.rebuilds ORDER BY schema")
-    assert states == [("rm_payments_v3_r1", "dropped"), ("rm_payments_v3_r2", "ready")]
+    assert states == [("rm_payments_v4_r1", "dropped"), ("rm_payments_v4_r2", "ready")]
 
 
 async def test_a_reader_who_holds_a_view_delays_the_switch_and_nobody_else(stage: Stage) -> None:
@@ -274,7 +274,7 @@ async def test_a_rebuild_begun_by_other_code_is_begun_anew_on_request_only(
         await rebuild(stage.owner, stage.store, [Payments()], stage.clock)
     anew = Order("operator:ann", restart=True)
     (done,) = await rebuild(stage.owner, stage.store, [Payments()], stage.clock, anew)
-    assert done.schema == "rm_payments_v3_r2"
+    assert done.schema == "rm_payments_v4_r2"
 
 
 async def test_two_may_not_work_on_one_and_the_second_is_told_who_does(stage: Stage) -> None:

@@ -147,7 +147,7 @@ async def test_a_fact_that_cannot_be_folded_parks_its_stream_and_no_other(stage:
         await append(stage, session_stream(4), created(4))
         await caught_up(stage)
     assert await shown(stage) == [UUID(int=1), UUID(int=3), UUID(int=4)]
-    assert await parked(stage) == [("rm_payments_v3", UUID(int=2), at)]
+    assert await parked(stage) == [("rm_payments_v4", UUID(int=2), at)]
 
 
 async def test_a_row_the_database_refuses_parks_its_stream_and_no_other(stage: Stage) -> None:
@@ -160,7 +160,7 @@ async def test_a_row_the_database_refuses_parks_its_stream_and_no_other(stage: S
     async with running(stage.runner()):
         await caught_up(stage)
     assert await shown(stage) == [UUID(int=number) for number in range(1, 60) if number != 30]
-    assert await parked(stage) == [("rm_payments_v3", UUID(int=30), at)]
+    assert await parked(stage) == [("rm_payments_v4", UUID(int=30), at)]
     watched = await rows(stage, "SELECT count(*) FROM rm.watch_list")
     assert watched == [(59,)], "another projection lost rows to the poison of the first"
 
@@ -186,10 +186,10 @@ async def test_a_leader_that_was_overtaken_writes_nothing(stage: Stage) -> None:
     await append(stage, session_stream(1), created(1))
     batch = await stage.store.read_log(after=0, limit=10)
     applier = Applier(stage.clock)
-    zombie = Follower(Payments(), Place("rm_payments_v3", 0, live=True))
+    zombie = Follower(Payments(), Place("rm_payments_v4", 0, live=True))
     async with stage.app.connection() as connection:
         await applier.advance(connection, [Follower(Payments(), zombie.place)], batch)
-        await connection.execute("DELETE FROM rm_payments_v3.payments")
+        await connection.execute("DELETE FROM rm_payments_v4.payments")
         with pytest.raises(Overtaken):
             await applier.advance(connection, [zombie], batch)
     assert await shown(stage) == []

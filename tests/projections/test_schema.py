@@ -65,7 +65,7 @@ async def test_changed_states_need_a_new_version(
 
 
 class PaymentsAgain(Payments):
-    version = 4
+    version = 5
 
 
 LED = """
@@ -82,7 +82,7 @@ async def test_a_new_version_is_built_beside_the_old_one_and_shown_when_it_is_wh
     async with running(stage.runner()):  # the code before goes on running
         await caught_up(stage)
         made = await asyncio.to_thread(ensure_schemas, migrated.owner_dsn, NEWER)
-        assert made == ["rm_payments_v4"]
+        assert made == ["rm_payments_v5"]
         newer = ProjectionRunner(stage.app, stage.store, NEWER, None, stage.clock)
         async with running(newer):
             await append(stage, session_stream(2), created(2))
@@ -90,16 +90,16 @@ async def test_a_new_version_is_built_beside_the_old_one_and_shown_when_it_is_wh
             assert len(await shown(stage)) == 2, "by the code before"
             order = Order("system:migrate")
             (done,) = await bring_up(stage.owner, stage.store, NEWER, stage.clock, order)
-            assert (done.schema, done.comparison) == ("rm_payments_v4", None)
+            assert (done.schema, done.comparison) == ("rm_payments_v5", None)
             assert not await bring_up(stage.owner, stage.store, NEWER, stage.clock, order)
             await append(stage, session_stream(3), created(3))
             await caught_up(stage)
             async with asyncio.timeout(5):
-                while await rows(stage, "SELECT count(*) FROM rm_payments_v3.payments") != [(3,)]:
+                while await rows(stage, "SELECT count(*) FROM rm_payments_v4.payments") != [(3,)]:
                     await asyncio.sleep(0.02)
     assert len(await shown(stage)) == 3
     source = await rows(stage, "SELECT definition FROM pg_views WHERE viewname = 'payments'")
-    assert "rm_payments_v4" in source[0][0]
+    assert "rm_payments_v5" in source[0][0]
     assert await asyncio.to_thread(ensure_schemas, migrated.owner_dsn, NEWER) == []
 
 
@@ -107,7 +107,7 @@ async def test_a_version_with_other_columns_takes_the_place_of_the_view(
     stage: Stage, migrated: Migrated
 ) -> None:
     class Leaner(Payments):
-        version = 4
+        version = 5
         tables = (PAYMENTS,)  # type: ignore[assignment]  # the transfers are gone
 
         def beside(self, state: Any, recorded: Any) -> tuple[()]:
@@ -121,7 +121,7 @@ async def test_a_version_with_other_columns_takes_the_place_of_the_view(
     with pytest.raises(psycopg.errors.UndefinedTable):
         await rows(stage, "SELECT * FROM rm.payment_transfers")
     async with running(stage.runner()):
-        await caught_up_in(stage, "rm_payments_v3")
+        await caught_up_in(stage, "rm_payments_v4")
         async with working(stage.owner, ["payments"]) as connection:
             await switch_back(connection, stage.store, Leaner(), stage.clock, Order("ann", "no"))
     assert await rows(stage, "SELECT count(*) FROM rm.payment_transfers") == [(0,)]
@@ -138,22 +138,22 @@ async def test_tables_of_another_version_are_shown_again_only_while_somebody_fol
     await append(stage, session_stream(1), created(1))
     await asyncio.to_thread(ensure_schemas, migrated.owner_dsn, NEWER)
     await bring_up(stage.owner, stage.store, NEWER, stage.clock, Order("system:migrate"))
-    with pytest.raises(KeptBehind, match=r"version 3.*nobody"):
+    with pytest.raises(KeptBehind, match=r"version 4.*nobody"):
         await back()
     async with running(stage.runner()):
-        await caught_up_in(stage, "rm_payments_v3")
-    with pytest.raises(KeptBehind, match=r"version 3.*nobody"):  # though it lacks nothing
+        await caught_up_in(stage, "rm_payments_v4")
+    with pytest.raises(KeptBehind, match=r"version 4.*nobody"):  # though it lacks nothing
         await back()
-    assert await shown_schema(stage) == "rm_payments_v4"
+    assert await shown_schema(stage) == "rm_payments_v5"
     async with running(stage.runner()):
         async with asyncio.timeout(5):
-            lock = (LEADER_LOCKS, leader_key("payments", 3))
+            lock = (LEADER_LOCKS, leader_key("payments", Payments.version))
             while not await rows(stage, LED, *lock):
                 await asyncio.sleep(0.02)
         await back()
         await append(stage, session_stream(2), created(2))
         await caught_up(stage)
-    assert await shown_schema(stage) == "rm_payments_v3"
+    assert await shown_schema(stage) == "rm_payments_v4"
     assert len(await shown(stage)) == 2
 
 
@@ -182,14 +182,14 @@ async def test_a_version_that_was_taken_back_and_dropped_is_followed_when_it_com
     async with running(stage.runner()), running(newer):
         await caught_up(stage)
         await bring_up(stage.owner, stage.store, NEWER, stage.clock, order)
-        await caught_up_in(stage, "rm_payments_v3")
+        await caught_up_in(stage, "rm_payments_v4")
         async with working(stage.owner, ["payments"]) as connection:
             await switch_back(connection, stage.store, PaymentsAgain(), stage.clock, order)
-            assert await drop(connection, "payments", stage.clock, order) == ["rm_payments_v4"]
+            assert await drop(connection, "payments", stage.clock, order) == ["rm_payments_v5"]
         await append(stage, session_stream(2), created(2))
         await caught_up(stage)
         (again,) = await renew(stage.owner, stage.store, [PaymentsAgain()], stage.clock, order)
-        assert (again.schema, again.switched is not None) == ("rm_payments_v4_r1", True)
+        assert (again.schema, again.switched is not None) == ("rm_payments_v5_r1", True)
         await append(stage, session_stream(3), created(3))
         await caught_up(stage)
         assert len(await shown(stage)) == 3
@@ -205,7 +205,7 @@ async def test_tables_that_were_dropped_are_not_made_and_shown_again_empty(
         await renew(stage.owner, stage.store, [Payments()], stage.clock, order)
         async with working(stage.owner, ["payments"]) as connection:
             gone = await drop(connection, "payments", stage.clock, order)
-            assert gone == ["rm_payments_v3"]
+            assert gone == ["rm_payments_v4"]
             with pytest.raises(NothingToSwitch, match="nothing that could be dropped"):
                 await drop(connection, "payments", stage.clock, order)
         await append(stage, session_stream(2), created(2))
@@ -226,7 +226,7 @@ async def test_a_database_of_the_release_before_gets_what_came_later(migrated: M
     assert await asyncio.to_thread(ensure_schemas, migrated.owner_dsn) == []
     async with await AsyncConnection.connect(migrated.app_dsn) as connection:
         (place,) = await checkpoints.followed_places(connection, Payments())
-    assert (place.schema, place.live) == ("rm_payments_v3", True)
+    assert (place.schema, place.live) == ("rm_payments_v4", True)
 
 
 async def test_the_runner_waits_for_tables_that_are_not_there_yet(migrated: Migrated) -> None:
@@ -238,8 +238,8 @@ async def test_the_runner_waits_for_tables_that_are_not_there_yet(migrated: Migr
 @pytest.mark.parametrize(
     "statement",
     [
-        "DROP TABLE rm_payments_v3.payments",
-        "ALTER TABLE rm_payments_v3.payments ADD COLUMN extra text",
+        "DROP TABLE rm_payments_v4.payments",
+        "ALTER TABLE rm_payments_v4.payments ADD COLUMN extra text",
         "CREATE TABLE rm.mine (x int)",
         "DELETE FROM rm_admin.checkpoints",
     ],
@@ -254,10 +254,10 @@ async def test_the_application_cannot_change_what_the_owner_made(
 
 async def test_who_only_looks_sees_rows_and_changes_none(stage: Stage, migrated: Migrated) -> None:
     async with await AsyncConnection.connect(migrated.readonly_dsn) as connection:
-        for name in ("rm.payments", "rm_payments_v3.payments", "rm_admin.checkpoints"):
+        for name in ("rm.payments", "rm_payments_v4.payments", "rm_admin.checkpoints"):
             await connection.execute(f"SELECT * FROM {name}")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            await connection.execute("DELETE FROM rm_payments_v3.payments")
+            await connection.execute("DELETE FROM rm_payments_v4.payments")
 
 
 async def test_a_database_that_is_away_is_named(stage: Stage) -> None:

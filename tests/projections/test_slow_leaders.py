@@ -83,12 +83,12 @@ async def slow_disk(stage: Stage, seconds_a_row: float) -> AsyncIterator[None]:
     """Every new row of the sessions takes its time, as on a machine that can do no better."""
     async with stage.owner.connection() as connection:
         await connection.execute(
-            "CREATE FUNCTION rm_payments_v3.wait() RETURNS trigger LANGUAGE plpgsql AS "
+            "CREATE FUNCTION rm_payments_v4.wait() RETURNS trigger LANGUAGE plpgsql AS "
             f"$$ BEGIN PERFORM pg_sleep({seconds_a_row}); RETURN NEW; END $$".encode()
         )
         await connection.execute(
-            "CREATE TRIGGER waits BEFORE INSERT ON rm_payments_v3.payments "
-            "FOR EACH ROW EXECUTE FUNCTION rm_payments_v3.wait()"
+            "CREATE TRIGGER waits BEFORE INSERT ON rm_payments_v4.payments "
+            "FOR EACH ROW EXECUTE FUNCTION rm_payments_v4.wait()"
         )
     yield
 

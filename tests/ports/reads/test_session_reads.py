@@ -12,7 +12,7 @@ from application.deciders import PAYMENT
 from application.ports import Stream
 from domain import events as e
 from domain.errors import CursorMalformed
-from projections import pages
+from projections import pages, payment_reads
 from tests.examples import (
     AT,
     CREATED,
@@ -165,7 +165,10 @@ FILTERS: tuple[dict[str, Any], ...] = (
     {"units_min": DUE - 2},
     {"merchant_reference": "order-1", "units_min": DUE + 1},
     {"payer": THIRD.payer, "status": "pending"},
+    {"payer": THIRD.payer, "assets": (OTHER_ASSET,), "network": "local", "units_min": DUE + 1},
     {"address": THIRD.payer},
+    {"address": THIRD.payer, "payer": THIRD.payer, "units_max": DUE + 2},
+    {"address": THIRD.payer, "merchant_reference": "order-1"},
     {"created_to": AT + timedelta(seconds=20), "network": "local", "units_max": DUE + 3},
 )
 
@@ -176,6 +179,8 @@ async def test_pages_of_any_filter_give_each_match_once_however_few_rows_each_ma
     reads: Given, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any], walked: int
 ) -> None:
     monkeypatch.setattr(pages, "ROWS_WALKED_MAX", walked)
+    monkeypatch.setattr(payment_reads, "PAYERS_WALKED_MAX", walked)
+    monkeypatch.setattr(payment_reads, "PAYERS_COMPARED_MAX", walked)
     for number in range(1, 31):
         own: dict[str, Any] = {"at": AT + timedelta(seconds=number // 2)}
         own["due"] = (CREATED.due if number % 3 else OTHER).changed(units=DUE + number % 5)
