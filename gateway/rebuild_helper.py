@@ -28,10 +28,8 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Conninfo
-from pydantic import ValidationError
 
 from adapters.clock import SystemClock, SystemIds
 from adapters.event_store import PostgresEventStore
@@ -41,10 +39,10 @@ from domain.event_base import EventUnknown
 from gateway import logs
 from projections.catalogue import PROJECTIONS
 from projections.checkpoints import Overtaken
-from projections.projection import ERROR_LENGTH_MAX
 from projections.rebuild import Pace, Progress, replay, resumed
 from projections.sharing import HelperFailed, OnHelped
 from projections.upkeep import working
+from projections.wording import without_values
 
 EVENTS_MIN = 100_000  # two seconds of a rebuild; a process takes about one to start
 END_SECONDS = 5.0
@@ -240,15 +238,7 @@ async def _live() -> None:
 
 
 def told_of(error: Exception) -> dict[str, str]:
-    """Its name and what it says: cut, in text that JSON can carry, less values of facts."""
-    text = str(error)
-    if isinstance(error, psycopg.Error) and error.diag.message_primary:
-        text = error.diag.message_primary  # without DETAIL, which is rows
-    if isinstance(error, ValidationError):
-        found = error.errors(include_url=False, include_context=False, include_input=False)
-        text = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['type']}" for each in found)
-    text = text[:ERROR_LENGTH_MAX].encode("utf-8", "replace").decode()
-    return {"failed": type(error).__name__, "text": text}
+    return {"failed": type(error).__name__, "text": without_values(error)}
 
 
 async def _replay(order: dict[str, Any]) -> None:

@@ -22,8 +22,9 @@ from projections import checkpoints
 from projections.applying import Applier, Follower
 from projections.checkpoints import Place
 from projections.database import Connections
-from projections.projection import ERROR_LENGTH_MAX, Projection
+from projections.projection import Projection
 from projections.upkeep import note
+from projections.wording import ERROR_LENGTH_MAX
 
 PARKED_SHOWN_MAX = 1_000
 

@@ -24,9 +24,9 @@ from application.ports import Fact, Stream
 from domain.events import Event
 from domain.values import Value
 from projections.table import Row, Table
+from projections.wording import without_values
 
 S = TypeVar("S", bound=Value)
-ERROR_LENGTH_MAX = 500
 
 Batch = Sequence[Fact[Event]]
 
@@ -225,5 +225,5 @@ def _next(projection: StreamProjection[S], before: Held[S] | None, recorded: Fac
 
 
 def poison(recorded: Fact[Event], error: Exception) -> Poison:
-    text = f"{type(error).__name__}: {error}".replace("\x00", "")
-    return Poison(recorded.stream, recorded.position, text[:ERROR_LENGTH_MAX])
+    text = f"{type(error).__name__}: {without_values(error)}"
+    return Poison(recorded.stream, recorded.position, text)

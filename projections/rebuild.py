@@ -27,9 +27,10 @@ from projections.applying import Follower
 from projections.checkpoints import Overtaken, Place
 from projections.collector import no_collections
 from projections.filling import Filler
-from projections.projection import ERROR_LENGTH_MAX, Projection
+from projections.projection import Projection
 from projections.schema import creation, fingerprint, index_statements
 from projections.upkeep import note
+from projections.wording import without_values
 
 PACE_SECONDS = 10.0
 OVERTAKEN_MAX = 100  # in a row: an operator parks or retries one stream at a time
@@ -243,8 +244,8 @@ async def failing(connection: AsyncConnection, jobs: Sequence[Job]) -> AsyncIter
         raise  # an outage: the same command goes on from here
     except psycopg.Error as error:
         await connection.rollback()
-        said = error.diag.message_primary or str(error)  # less DETAIL, which is rows of somebody
-        await _mark(connection, jobs, "failed", f"{type(error).__name__}: {said}")
+        said = f"{type(error).__name__}: {without_values(error)}"
+        await _mark(connection, jobs, "failed", said)
         raise
 
 
@@ -255,7 +256,7 @@ async def _mark(
         await connection.execute(
             "UPDATE rm_admin.rebuilds SET state = %s, error = %s "
             "WHERE schema = ANY(%s) AND state <> 'dropped'",
-            (state, error and error[:ERROR_LENGTH_MAX], [job.schema for job in jobs]),
+            (state, error, [job.schema for job in jobs]),
         )
 
 

@@ -17,8 +17,8 @@ from domain.event_base import EventUnknown
 from gateway import rebuild_helper
 from gateway.rebuild_helper import told_of
 from projections.checkpoints import Overtaken
-from projections.projection import ERROR_LENGTH_MAX
 from projections.sharing import HelperFailed
+from projections.wording import ERROR_LENGTH_MAX
 from tests.gateway.projections_site import Site
 from tests.gateway.test_rebuild_helper import NOWHERE, site, unheard
 

@@ -3,6 +3,8 @@
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from application.ports import Context, Recorded, Stream
 from domain import events as e
 from domain.events import Event
@@ -37,6 +39,19 @@ def test_a_fact_that_does_not_follow_the_last_one_is_poison() -> None:
     folded = Payments().fold([first, second, gap], {})
     assert [(bad.stream, bad.position) for bad in folded.poison] == [(SESSION, 105)]
     assert folded.held[SESSION_ID.int].version == 2
+
+
+def test_what_is_kept_of_poison_holds_no_value_of_the_fact(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def evolve(*_: object) -> Any:
+        return e.TransferObserved.model_validate({"payer": "0xCustomer", "at": "a secret"})
+
+    monkeypatch.setattr(Payments, "evolve", evolve)
+    (bad,) = Payments().fold(recorded(SESSION, CREATED), {}).poison
+    assert bad.error.startswith("ValidationError: at: ")
+    assert "secret" not in bad.error
+    assert "Customer" not in bad.error
 
 
 def test_a_fact_seen_before_is_poison_and_not_applied_twice() -> None:
