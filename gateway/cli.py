@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from gateway.cli_chain import chain_app
-from gateway.cli_options import BOOKS, VAR, Folder, Json, settings_of
+from gateway.cli_options import BOOKS, VAR, Folder, Json, Processes, settings_of
 from gateway.cli_projections import projections_app
 
 if TYPE_CHECKING:
@@ -178,6 +178,7 @@ def migrate(
         bool,
         typer.Option("--given-up", help="end a deploy not made, by the release that goes on"),
     ] = False,
+    processes: Processes = None,
 ) -> None:
     """Make roles and tables, or bring them up to date. Needs DATABASE_URL_OWNER."""
     from gateway import operate
@@ -191,7 +192,7 @@ def migrate(
     phase: Literal["before", "after"] | None = "before" if before else "after"
     if before == after:
         phase = None
-    operate.migrate(settings_of(needs=("database_url_owner",)), phase)
+    operate.migrate(settings_of(needs=("database_url_owner",)), phase, processes)
 
 
 @app.command()

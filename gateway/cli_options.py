@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 Folder = Annotated[Path, typer.Option(help="where the local gateway keeps its data")]
 Json = Annotated[bool, typer.Option("--json", help="for machines")]
+Processes = Annotated[
+    int | None, typer.Option(min=1, max=2, help="1 or 2; else 2 for a long log and two cores")
+]
 VAR = Path("var")
 BOOKS = ("database_url", "nats_url", "networks")
 CHAINS = (*BOOKS, "rpc_urls")

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli_options import BOOKS, OWNERS, VAR, Folder, Json, settings_of
+from gateway.cli_options import BOOKS, OWNERS, VAR, Folder, Json, Processes, settings_of
 
 projections_app = typer.Typer(invoke_without_command=True)
 
@@ -46,9 +46,7 @@ def rebuild(
     accept_differences: Annotated[
         bool, typer.Option(help="show it although rows differ; needs --reason")
     ] = False,
-    processes: Annotated[
-        int | None, typer.Option(min=1, max=2, help="1 or 2; else 2 for a long log and two cores")
-    ] = None,
+    processes: Processes = None,
     folder: Folder = VAR,
     json: Json = False,
 ) -> None:

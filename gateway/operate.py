@@ -35,7 +35,7 @@ SCOPES = ("read", "write", "refund")
 READY_SECONDS_MAX = 10.0
 
 
-def migrate(settings: Settings, phase: Phase | None = None) -> None:
+def migrate(settings: Settings, phase: Phase | None = None, processes: int | None = None) -> None:
     """Roles, tables and read models; what comes after a deploy makes tables, and tells the log."""
     owner = settings.secret("database_url_owner")
     passwords = {
@@ -61,7 +61,7 @@ def migrate(settings: Settings, phase: Phase | None = None) -> None:
             told = asyncio.run(release.tell_what_was_done(owner))
             made += [f"the log was told what --before did to read models: {told}"] if told else []
         else:
-            made += _fill(owner, telling=phase is None)
+            made += _fill(owner, processes, telling=phase is None)
     print("\n".join(made) or "nothing to do: the database is up to date")
 
 
@@ -92,9 +92,10 @@ async def _told_what_is_known(owner: str) -> int:
         ) from error
 
 
-def _fill(owner: str, *, telling: bool) -> list[str]:
+def _fill(owner: str, processes: int | None, *, telling: bool) -> list[str]:
     with progress_bar(shown=sys.stderr.isatty()) as on_progress:
-        renewed = asyncio.run(release.fill_tables(owner, on_progress, telling=telling))
+        filling = release.fill_tables(owner, on_progress, telling=telling, processes=processes)
+        renewed = asyncio.run(filling)
     return [f"{each.schema} is shown, from position {each.position:,}" for each in renewed]
 
 

@@ -35,7 +35,11 @@ def make_tables(owner_dsn: str, phase: Phase | None = None) -> list[str]:
 
 
 async def fill_tables(
-    owner_dsn: str, on_progress: OnProgress | None = None, *, telling: bool = True
+    owner_dsn: str,
+    on_progress: OnProgress | None = None,
+    *,
+    telling: bool = True,
+    processes: int | None = None,
 ) -> list[Renewed]:
     """Read models of which this release has a new version: rebuilt, and shown."""
     clock, as_owner = SystemClock(), acting_as(owner_dsn, OWNER)
@@ -48,7 +52,7 @@ async def fill_tables(
                 clock,
                 Order(MIGRATION),
                 on_progress=on_progress,
-                helper=helper_for(as_owner, as_owner, None),
+                helper=helper_for(as_owner, as_owner, processes),
             )
         finally:
             if telling:

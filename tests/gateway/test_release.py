@@ -1,14 +1,17 @@
 """What a new release does to the database before its processes start."""
 
 import asyncio
+from typing import Any
 
 import psycopg
 import pytest
+from typer.testing import CliRunner
 
 from adapters.postgres import Postgres
 from application.upkeep import upkeep_stream
 from gateway import operate, release
 from gateway import operate_projections as by_hand
+from gateway.cli import app
 from gateway.failures import GatewayError
 from gateway.metrics import Sample
 from gateway.projection_metrics import projection_samples
@@ -31,6 +34,26 @@ class PaymentsAgain(Payments):
 
 
 NEWER = (PaymentsAgain(), *PROJECTIONS[1:])
+
+
+@pytest.mark.parametrize("processes", [None, 1, 2])
+def test_migrate_fills_tables_in_as_many_processes_as_are_asked_for(
+    migrated: Migrated, monkeypatch: pytest.MonkeyPatch, processes: int | None
+) -> None:
+    asked: list[int | None] = []
+
+    def helper(*given: Any) -> None:
+        asked.append(given[-1])
+
+    async def brought(*_: object, **__: object) -> list[Renewed]:
+        return []
+
+    monkeypatch.setattr(release, "helper_for", helper)
+    monkeypatch.setattr(release, "bring_up", brought)
+    monkeypatch.setenv("DATABASE_URL_OWNER", migrated.owner_dsn)
+    given = [] if processes is None else ["--processes", str(processes)]
+    ran = CliRunner().invoke(app, ["migrate", *given])
+    assert (ran.exit_code, asked) == (0, [processes]), ran.output
 
 
 @pytest.mark.parametrize("role", ["owner", "admin"])
