@@ -278,7 +278,7 @@ def evolve(session: PaymentSession | None, event: e.Event) -> PaymentSession:
     assert session is not None, f"{event.name} before the session was created"
     match event:
         case e.TransferObserved():
-            return _with_transfer(session, _sighted(event))
+            return _with_transfer(_remembering(session, event), _sighted(event))
         case e.TransferRetracted():
             moved = _restated(session, event.transfer_id, "retracted")
             return _recovered(moved)
@@ -335,6 +335,15 @@ def _sighted(event: e.TransferObserved) -> SessionTransfer:
         late=event.late,
         status="observed",
     )
+
+
+def _remembering(session: PaymentSession, event: e.TransferObserved) -> PaymentSession:
+    """Who sent it before: a transaction mined again may hold somebody else's in its place."""
+    before = session.transfers.get(event.transfer_id)
+    former = session.former_payers
+    if before is None or before.payer in {event.payer, *former}:
+        return session
+    return session.changed(former_payers=(*former, before.payer))
 
 
 def _recovered(session: PaymentSession) -> PaymentSession:

@@ -58,6 +58,7 @@ class PaymentSession(Value):
     metadata: dict[str, str]
     customer_email: Sealed | None = None
     transfers: dict[str, SessionTransfer] = {}
+    former_payers: tuple[str, ...] = ()  # of transfers that were mined again as somebody else's
     refunds: dict[UUID, SessionRefund] = {}
     proven_payers: tuple[str, ...] = ()
     announced: tuple[str, ...] = ()  # transaction hashes
@@ -172,6 +173,10 @@ class PaymentSession(Value):
     def awaits(self, moment: Moment) -> bool:
         """Whether money that is mined at this moment is credited by itself."""
         return self.ended != "cancelled" and moment < self.credits_until
+
+    def all_payers(self) -> frozenset[str]:
+        """Every wallet that was ever seen to pay."""
+        return frozenset((*self.former_payers, *(t.payer for t in self.transfers.values())))
 
     def payers(self) -> tuple[str, ...]:
         confirmed = (t.payer for t in self.transfers.values() if t.status == "confirmed")

@@ -262,7 +262,9 @@ def _address_lanes(query: SessionQuery, address: str, base: Where) -> list[Lane]
         "WHERE paid.session_id = payments.session_id AND paid.payer = %s)",
         address,
     )
-    return [_payer_lane(query, address), Lane(base, source="rm.payments")]
+    payers = _payer_lane(query, address)
+    own = Lane(base, source="rm.payments", walked_max=payers.walked_max)  # a row or so
+    return [payers, own]
 
 
 def _residual(query: SessionQuery, answered: Iterable[str]) -> Where:
@@ -286,6 +288,10 @@ _LOOKED_AT: dict[str, LiteralString] = {
     "network": "network = %s",
     "assets": "asset = ANY(%s)",
     "merchant_reference": "merchant_reference = %s",
+    "tx_hash": (
+        "EXISTS (SELECT FROM rm.payment_transfers AS moved "
+        "WHERE moved.session_id = walked.session_id AND moved.tx_hash = %s)"
+    ),
     "payer": f"EXISTS ({_PAID} AND paid.payer = %s)",
     "address": (
         f"(SELECT own_address = a OR EXISTS ({_PAID} AND paid.payer = a)"  # noqa: S608

@@ -158,16 +158,12 @@ class Payments(StreamProjection[PaymentSession]):
 
 
 def _payer_rows(held: Held[PaymentSession], before: PaymentSession | None) -> Iterable[Row]:
-    """Of each wallet that ever paid, unless their rows are so already."""
+    """Of each wallet that ever paid, but for those whose rows are so already."""
     state = held.state
-    payers = _payers(state)
-    if before is not None and before.status == state.status and _payers(before) == payers:
-        return
+    payers = state.all_payers()
+    if before is not None and before.status == state.status:
+        payers -= before.all_payers()
     place = (state.merchant_id, state.mode, state.created_at, held.position)
     filtered = (state.status, state.network, state.due.asset, state.due.units)
     for payer in payers:
         yield (held.stream_id, payer, *place, *filtered)
-
-
-def _payers(state: PaymentSession) -> frozenset[str]:
-    return frozenset(transfer.payer for transfer in state.transfers.values())

@@ -12,7 +12,7 @@ def hour_of(moment: datetime) -> datetime:
 
 def asked_for(query: SessionQuery, session: PaymentSession) -> bool:
     transfers = session.transfers.values()
-    payers = {each.payer for each in transfers}
+    payers = session.all_payers()
     own = {session.deposit_address} if session.pay_by == "deposit_address" else set()
     units = session.due.units
     return (

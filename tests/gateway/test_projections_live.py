@@ -168,7 +168,7 @@ async def test_everything_is_rebuilt_shown_and_taken_back_and_no_reader_notices(
     }
 
 
-MANY = 60_000  # a span and a half
+MANY = 60_000  # more than a span: SPAN_BYTES_MAX ends one after some 43,000 of these
 MIDDLE = "SELECT position FROM rm_admin.checkpoints WHERE schema = 'rm_payments_v4_r1'"
 
 

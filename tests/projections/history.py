@@ -167,6 +167,8 @@ class History:
         )
         self._count += 1
         found = found.model_copy(update={"block_hash": block_hash(self._count)})
+        if seen and self._random.random() < 0.3:  # mined again, as somebody else's
+            found = found.model_copy(update={"sender": self._address()})
 
         async def work(unit: UnitOfWork) -> None:
             command = c.ObserveTransfer(at=unit.now, sighting=found)

@@ -96,9 +96,25 @@ def test_a_payers_rows_follow_what_they_are_filtered_by_and_are_not_written_in_v
         (state.status, state.network, state.due.asset, state.due.units)
     }
     both = tuple(sorted((seen.payer, other.payer)))
-    assert written == [(), (seen.payer,), both, (), both]
+    assert written == [(), (seen.payer,), (other.payer,), (), both]
     whole = Payments().fold(recorded(SESSION, CREATED, seen, other, again, covered), {})
     assert {row[1]: row for row in whole.rows["payment_payers"]} == rows
+
+
+def test_who_paid_before_a_transaction_was_mined_again_keeps_a_row_wherever_batches_end() -> None:
+    retracted = example(e.TransferRetracted).changed(transfer_id=OBSERVED.transfer_id)
+    again = OBSERVED.changed(payer="0x" + "0b" * 20, block_hash="0x" + "99" * 32)
+    facts = recorded(SESSION, CREATED, OBSERVED, retracted, again, example(e.PaymentCovered))
+    whole = Payments().fold(facts, {}).rows["payment_payers"]
+    rows: dict[object, Any] = {}
+    known: dict[int, Held[Any]] = {}
+    for fact in facts:
+        folded = Payments().fold([fact], known)
+        known = folded.held
+        rows |= {row[1]: row for row in folded.rows["payment_payers"]}
+    assert rows.keys() == {OBSERVED.payer, again.payer}
+    assert {row[1]: row for row in whole} == rows
+    assert {row[6] for row in whole} == {known[SESSION_ID.int].state.status} != {"pending"}
 
 
 def test_both_sides_of_an_entry_are_counted_once() -> None:

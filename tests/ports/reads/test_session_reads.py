@@ -78,6 +78,7 @@ async def test_pages_hold_one_merchant_and_one_mode_only(reads: Given) -> None:
 THIRD = OBSERVED.model_copy(
     update={"amount": OBSERVED.amount.model_copy(update={"units": 1}), "payer": "0x" + "3a" * 20}
 )
+SECOND = THIRD.model_copy(update={"transfer_id": "31337:0xb0b:1", "payer": "0x" + "2b" * 20})
 DUE = CREATED.due.units
 OTHER = CREATED.due.model_copy(update={"asset": OTHER_ASSET, "units": DUE + 1})
 
@@ -150,6 +151,27 @@ async def test_a_wallet_that_paid_twice_is_found_once_and_stays_found_after_a_re
     assert numbers(await reads.sessions.page(replace(QUERY, tx_hash=THIRD.tx_hash))) == [1]
 
 
+async def test_both_wallets_of_a_transfer_that_was_mined_again_find_its_session(
+    reads: Given,
+) -> None:
+    gone = example(e.TransferRetracted).model_copy(update={"transfer_id": THIRD.transfer_id})
+    again = THIRD.model_copy(update={"payer": SECOND.payer})
+    await reads.append(session_stream(1), created(1), THIRD)
+    await reads.append(session_stream(1), gone, again, example(e.PaymentCovered), after=2)
+    for payer in (THIRD.payer, SECOND.payer):
+        for status, found in (("pending", []), ("confirming", [1])):
+            query = replace(QUERY, payer=payer, status=status)
+            assert numbers(await reads.sessions.page(query)) == found
+
+
+async def test_an_id_and_a_transaction_have_to_be_of_one_session(reads: Given) -> None:
+    await reads.append(session_stream(1), created(1), THIRD)
+    await reads.append(session_stream(2), created(2))
+    for number, found in ((1, [1]), (2, [])):
+        query = replace(QUERY, session_id=UUID(int=number), tx_hash=THIRD.tx_hash)
+        assert numbers(await reads.sessions.page(query)) == found
+
+
 async def test_the_wallet_that_sessions_share_is_the_address_of_none_of_them(
     reads: Given,
 ) -> None:
@@ -168,6 +190,7 @@ FILTERS: tuple[dict[str, Any], ...] = (
     {"payer": THIRD.payer, "assets": (OTHER_ASSET,), "network": "local", "units_min": DUE + 1},
     {"address": THIRD.payer},
     {"address": THIRD.payer, "payer": THIRD.payer, "units_max": DUE + 2},
+    {"address": THIRD.payer, "payer": SECOND.payer},
     {"address": THIRD.payer, "merchant_reference": "order-1"},
     {"created_to": AT + timedelta(seconds=20), "network": "local", "units_max": DUE + 3},
 )
@@ -186,7 +209,7 @@ async def test_pages_of_any_filter_give_each_match_once_however_few_rows_each_ma
         own["due"] = (CREATED.due if number % 3 else OTHER).changed(units=DUE + number % 5)
         own["network"] = "other" if number % 7 == 0 else "local"
         own["merchant_reference"] = f"order-{number % 2}"
-        more = (THIRD,) if number % 2 else ()
+        more = (THIRD, SECOND)[: 1 + number % 4 // 3] if number % 2 else ()
         await reads.append(session_stream(number), created(number, **own), *more)
     whole = numbers(await reads.sessions.page(replace(QUERY, limit=100)))
     seen: list[int] = []
