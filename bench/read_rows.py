@@ -24,7 +24,7 @@ from projections.watchlist import WatchList
 
 CHUNK_ROWS = 50_000
 CONNECTIONS = 2  # for two cores
-DISK_BYTES_PER_SESSION = 3_250
+DISK_BYTES_PER_SESSION = 3_350
 FORM = "payers with status"  # of the rows: what a folder of another form holds is filled anew
 BIG = UUID(int=1)
 EXCHANGE = "0x" + "e0" * 20

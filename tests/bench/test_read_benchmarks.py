@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from bench import lag, read_kinds, read_rows, read_samples, reads
@@ -16,7 +17,16 @@ pytestmark = pytest.mark.services
 CONDITIONS = {"cores": 2}
 
 
+def _as_an_earlier_release_left_it(admin: str) -> None:
+    with psycopg.connect(admin) as connection:
+        connection.execute("DROP VIEW rm.payments")
+        connection.execute("CREATE SCHEMA rm_payments_v1")
+        connection.execute("CREATE TABLE rm_payments_v1.payments (session_id uuid)")
+        connection.execute("CREATE VIEW rm.payments AS SELECT * FROM rm_payments_v1.payments")
+
+
 async def _loading(admin: str, count: int) -> None:
+    await asyncio.to_thread(_as_an_earlier_release_left_it, admin)
     await asyncio.to_thread(read_rows.fill, admin, count, lambda *_: None)
 
 
