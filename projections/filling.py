@@ -34,7 +34,7 @@ from projections.packing import COPY_BEGINS, COPY_ENDS, register
 from projections.projection import Batch, Held, Poison
 from projections.table import Row, Table
 
-SPAN_EVENTS_MAX = 90_000  # two seconds
+SPAN_EVENTS_MAX = 90_000  # less than two seconds
 SPAN_BYTES_MAX = 32 << 20  # of facts as they are stored; usual ones take a little less
 SPAN_EVENTS_MIN = 500  # of one that is halved again and again: a hundredth of a second
 PAGE_EVENTS_MAX = 2_000

@@ -1,4 +1,7 @@
-"""What is kept and told of an error: without the values of facts, which are customers'."""
+"""What is kept and told of an error: without values that were refused, which are customers'.
+
+Of pydantic's and PostgreSQL's errors; others are our own, and their texts are kept as they are.
+"""
 
 import psycopg
 from pydantic import ValidationError
